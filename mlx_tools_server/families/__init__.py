@@ -1,0 +1,106 @@
+"""Model families: how each writes its calls and thoughts. One row a family, over a few shapes.
+
+Rules of this folder:
+- No I/O and no mlx. A family is recognised by its chat template, never by a name or a path.
+- A row picks a shape and says which of our templates stands in for the family's published one.
+- To add a family, add a row to `FAMILIES`; only a new way of writing calls needs a new shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..messages import ToolSpec
+from .parser import Parser, Thinking
+from .shapes.tag_call import TagCallParser
+from .shapes.tag_value import CLOSE, OPEN
+from .shapes.whole_call import ForeignFormat, WholeCallParser
+
+__all__ = ["FAMILIES", "Family", "ForeignFormat", "Parser", "Thinking", "detect"]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One family.
+
+    It is recognised by `marks`, one of which must stand in its template (spelled with a newline
+    or with `\\n`), and by whether the template mentions its thoughts. `published` are words of
+    the family's own template that tell it from other users of the same call format: only that
+    template is replaced by ours, `template`.
+    """
+
+    name: str
+    marks: tuple[str, ...] = ()
+    thinking: Thinking | None = None
+    template: str = ""
+    published: tuple[str, ...] = ()
+    control_texts: tuple[str, ...] = ()
+    form: ForeignFormat | None = field(default=None, compare=False)
+
+    def parser(
+        self,
+        tools: Sequence[ToolSpec] = (),
+        *,
+        thought_open: bool = False,
+        first_call_only: bool = False,
+        stop: Sequence[str] = (),
+    ) -> Parser:
+        """Return a parser for one answer; without tools, nothing is read as a call."""
+        if self.form is not None:
+            return WholeCallParser(
+                self.form,
+                tools,
+                thought_open=thought_open,
+                first_call_only=first_call_only,
+                stop=stop,
+            )
+        if self.marks and tools:
+            return TagCallParser(
+                {tool.name: tool.parameters for tool in tools},
+                first_call_only=first_call_only,
+                thinking=self.thinking,
+                thought_open=thought_open,
+                stop=stop,
+            )
+        return Parser(thinking=self.thinking, thought_open=thought_open, stop=stop)
+
+
+_TAG_CALL = ("<tool_call>\n<function=", "<tool_call>\\n<function=")
+
+# The first row that fits counts.
+FAMILIES = (
+    Family(
+        "qwen3_5",
+        marks=_TAG_CALL,
+        thinking=Thinking(),
+        template="qwen3_5",
+        published=("No user query found in messages",),
+        control_texts=(OPEN, CLOSE),
+    ),
+    Family(
+        "qwen3_coder",
+        marks=_TAG_CALL,
+        template="qwen3_coder",
+        published=("You are Qwen, a helpful AI assistant that can interact with a computer",),
+        control_texts=(OPEN, CLOSE),
+    ),
+)
+
+
+def detect(template: str, form: ForeignFormat | None = None) -> tuple[Family, str]:
+    """Return the family that a chat template belongs to, and why.
+
+    `form` is what the engine's own library makes of the model; it counts where no row fits.
+    """
+    for family in FAMILIES:
+        mark = next((mark for mark in family.marks if mark in template), None)
+        thinks = family.thinking is None or family.thinking.open in template
+        if mark and thinks:
+            thoughts = f" and {family.thinking.open}" if family.thinking else ""
+            return family, f"the chat template writes {mark.splitlines()[0][:11]}…{thoughts}"
+    if form is not None and form.opener:
+        return Family(f"mlx-lm's {form.name}", form=form), "mlx-lm's own parser, whole calls"
+    if form is not None:
+        return Family("plain text", form=form), "the chat template shows no tool calls"
+    return Family("plain text"), "there is no chat template"

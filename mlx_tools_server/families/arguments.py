@@ -1,0 +1,72 @@
+"""The arguments of a call as one JSON object, written piece by piece while the model speaks.
+
+Rules of this file:
+- What is emitted is JSON text from the first piece to the last; nothing emitted is taken back.
+- A value that can only be a string leaves as it comes. Any other leaves when it is whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..schema import ValueType, dumps
+
+# A text this long that could still be something other than a string is something else.
+MAX_UNDECIDED = 64
+
+
+class Arguments:
+    """The object; `seen` are the names it has so far."""
+
+    def __init__(self, emit: Callable[[str], None]) -> None:
+        self._emit = emit
+        self.seen: set[str] = set()
+
+    def open(self, name: str, value_type: ValueType) -> Argument:
+        """Begin the argument of this name."""
+        self._key(name)
+        return Argument(self._emit, value_type)
+
+    def add_all(self, values: Mapping[str, Any]) -> None:
+        """Add arguments whose values are known."""
+        for name, value in values.items():
+            self._key(name)
+            self._emit(dumps(value))
+
+    def close(self) -> None:
+        """End the object; one without arguments is `{}`."""
+        self._emit("}" if self.seen else "{}")
+
+    def _key(self, name: str) -> None:
+        self._emit(f"{', ' if self.seen else '{'}{dumps(name)}: ")
+        self.seen.add(name)
+
+
+class Argument:
+    """One argument, told as raw text."""
+
+    def __init__(self, emit: Callable[[str], None], value_type: ValueType) -> None:
+        self._emit = emit
+        self._type = value_type
+        self._held: list[str] = []
+        self._prefix = ""
+        self._streams = value_type.is_string
+        if self._streams:
+            emit('"')
+
+    def write(self, text: str) -> None:
+        """Add raw text of the value."""
+        if self._streams:
+            self._emit(dumps(text)[1:-1])
+            return
+        self._held.append(text)
+        if len(self._prefix) < MAX_UNDECIDED:
+            self._prefix += text
+            if not self._type.could_differ(self._prefix):
+                self._streams = True
+                self._emit(dumps("".join(self._held))[:-1])
+
+    def close(self) -> None:
+        """End the value."""
+        self._emit('"' if self._streams else dumps(self._type.convert("".join(self._held))))

@@ -1,0 +1,193 @@
+"""The base of every parser: text, thoughts and stop strings; calls are added by the shapes.
+
+Rules of this file:
+- Sans-IO: `feed(text)` and `close(cut=...)` return events, and however the text is cut, the
+  events fold to the same answer.
+- Text is passed on as soon as it can't be a marker. White space is held back until it is known
+  what follows, since white space that touches a call or a thought is framing.
+- Nothing is lost: what turns out to be no marker, thought or call is said as text.
+- Stop strings count in text and thoughts only, never inside a call.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..events import PartDelta, PartEnded, PartEvent, PartKind, PartStarted
+from .tape import SPACE, Steps, Tape
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """How a family marks its thoughts."""
+
+    open: str = "<think>"
+    close: str = "</think>"
+
+
+class Parser:
+    """Reads generated text into part events; one instance reads one answer.
+
+    `thought_open` says that the prompt ended inside a thought. `stopped` becomes True where a
+    stop string or a limit on calls ends the answer; what comes after that is ignored.
+    """
+
+    def __init__(
+        self,
+        *,
+        thinking: Thinking | None = None,
+        thought_open: bool = False,
+        stop: Sequence[str] = (),
+    ) -> None:
+        self.stopped = False
+        self._thinking = thinking
+        self._thought = thought_open and thinking is not None
+        self._stop = tuple(stop)
+        self._tape = Tape()
+        self._events: list[PartEvent] = []
+        self._pieces: list[str] = []
+        self._open_kind: PartKind | None = None
+        self._last_kind: PartKind | None = None
+        self._space: list[str] = []
+        self._line_start = True
+        self._first = self._first_characters()
+        self._steps = self._run()
+
+    def feed(self, text: str) -> list[PartEvent]:
+        """Read more text and return the events that are certain by now."""
+        if not self.stopped:
+            self._tape.push(text)
+            next(self._steps, None)
+        return self._flush()
+
+    def close(self, *, cut: bool = False) -> list[PartEvent]:
+        """Read the end of the text; `cut` says that the model was stopped, not finished."""
+        self._tape.end(cut=cut)
+        next(self._steps, None)
+        if self._open_kind is not None:
+            self._end()
+        return self._flush()
+
+    # What the shapes override.
+
+    @property
+    def _call_markers(self) -> Sequence[str]:
+        """The texts that may open a call."""
+        return ()
+
+    def _call(self, marker: str) -> Steps[bool]:
+        """Read the call that may stand at this marker; take nothing and return False if none."""
+        return False
+        yield
+
+    # Text and thoughts.
+
+    def _run(self) -> Steps[None]:
+        if self._thinking:
+            yield from self._enter(self._thinking)
+        tape = self._tape
+        while not self.stopped:
+            self._say(tape.take_until(self._first))
+            if not tape.empty:
+                yield from self._candidate()
+            elif tape.ended:
+                break
+            else:
+                yield
+        self._settle_space()
+
+    def _enter(self, thinking: Thinking) -> Steps[None]:
+        """Read the start of the answer, where a model may open its thought, even once more."""
+        size = yield from self._tape.space(0)
+        tag = yield from self._tape.literal(size, (thinking.open,))
+        if tag or self._thought:
+            self._thought = True
+            size = yield from self._tape.space(size + len(tag))
+            self._tape.take(size)
+
+    def _candidate(self) -> Steps[None]:
+        """Read a character that may begin a marker."""
+        tape = self._tape
+        if (yield from tape.literal(0, self._stop)):
+            self.stopped = True
+            return
+        markers = tuple(self._call_markers)
+        if self._thought and self._thinking:
+            markers += (self._thinking.close,)
+        marker = yield from tape.literal(0, markers)
+        if self._thought and self._thinking and marker == self._thinking.close:
+            yield from self._leave(self._thinking)
+        elif not marker or not (yield from self._call(marker)):
+            self._say(tape.take(len(marker) or 1))
+
+    def _leave(self, thinking: Thinking) -> Steps[None]:
+        """Read the end of a thought; models double its tag now and then."""
+        self._thought = False
+        self._space.clear()
+        self._end_open()
+        while (yield from self._tape.literal(0, (thinking.close,))):
+            self._tape.take(len(thinking.close))
+            size = yield from self._tape.space(0)
+            self._tape.take(size)
+        self._line_start = True
+
+    def _say(self, text: str) -> None:
+        """Pass text on, holding back the white space at its end."""
+        if not text:
+            return
+        solid = text.rstrip(SPACE)
+        if solid:
+            self._open("reasoning" if self._thought else "text")
+            self._pieces += self._space
+            self._pieces.append(solid)
+            self._space = [text[len(solid) :]]
+        else:
+            self._space.append(text)
+        _, newline, line = text.rpartition("\n")
+        self._line_start = (bool(newline) or self._line_start) and not line.strip(SPACE)
+
+    def _settle_space(self) -> None:
+        """Say the white space held back at the end, unless it only follows a call."""
+        held = "".join(self._space)
+        self._space.clear()
+        if held and self._last_kind != "tool_call":
+            self._open("reasoning" if self._thought else "text")
+            self._pieces.append(held)
+
+    def _first_characters(self) -> re.Pattern[str] | None:
+        markers = [*self._stop, *self._call_markers]
+        if self._thinking:
+            markers.append(self._thinking.close)
+        characters = "".join(sorted({marker[0] for marker in markers if marker}))
+        return re.compile(f"[{re.escape(characters)}]") if characters else None
+
+    # Events.
+
+    def _open(self, kind: PartKind, name: str = "") -> None:
+        if self._open_kind == kind:
+            return
+        self._end_open()
+        self._open_kind = self._last_kind = kind
+        self._events.append(PartStarted(kind, name))
+
+    def _end_open(self) -> None:
+        if self._open_kind is not None:
+            self._end()
+
+    def _end(self, *, complete: bool = True) -> None:
+        self._flush_pieces()
+        self._events.append(PartEnded(complete))
+        self._open_kind = None
+
+    def _flush_pieces(self) -> None:
+        text = "".join(self._pieces)
+        self._pieces.clear()
+        if text:
+            self._events.append(PartDelta(text))
+
+    def _flush(self) -> list[PartEvent]:
+        self._flush_pieces()
+        events, self._events = self._events, []
+        return events

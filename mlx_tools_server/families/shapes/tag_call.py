@@ -1,0 +1,275 @@
+"""The tag call: a `<tool_call>` with a `<function=NAME>` with `<parameter=KEY>` values in it.
+
+Rules of this file:
+- A call counts inside `<tool_call>` with any name (the client answers that there is no such tool),
+  and bare at the start of a line if the tool is on offer. A marker without a call is prose.
+- A call once begun is delivered, or cut. What stands in it beside its parameters is said behind it.
+- Closers may be missing, doubled or swapped; none of that loses a call or makes one up.
+- Where a value ends is told in `tag_value`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...schema import Parameters, container, dumps
+from ..arguments import Arguments
+from ..parser import Parser
+from ..tape import Steps
+from .tag_value import (
+    CLOSE,
+    END_FUNCTION,
+    END_PARAMETER,
+    FUNCTION,
+    MAX_REPEATED,
+    OPEN,
+    PARAMETER,
+    Value,
+    tag_name,
+)
+
+WORD_END = re.compile(r"[ \t\r\n<]")
+JSON_MARK = re.compile(r'[{}\[\]"\\]')
+
+
+def write(name: str, arguments: Mapping[str, Any]) -> str:
+    """Return a call as the family was trained to write it: strings raw, all else as JSON."""
+    lines = [OPEN, f"{FUNCTION}{name}>"]
+    for key, value in arguments.items():
+        text = value if isinstance(value, str) else dumps(value)
+        lines += [f"{PARAMETER}{key}>", text, END_PARAMETER]
+    return "\n".join([*lines, END_FUNCTION, CLOSE])
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What opens a call: `size` characters up to its body; `wrapped` in `<tool_call>` or bare.
+
+    Without a name the body is a JSON object, or the wrapper is empty.
+    """
+
+    size: int
+    name: str = ""
+    wrapped: bool = True
+    json: bool = False
+
+
+class TagCallParser(Parser):
+    """Reads tag calls; `tools` are the JSON Schemas of the parameters of those on offer."""
+
+    def __init__(
+        self,
+        tools: Mapping[str, Mapping[str, Any]],
+        *,
+        first_call_only: bool = False,
+        **base: Any,
+    ) -> None:
+        self._tools = tools
+        self._first_call_only = first_call_only
+        self._called = False
+        super().__init__(**base)
+
+    @property
+    def _call_markers(self) -> tuple[str, ...]:
+        return (OPEN, FUNCTION)
+
+    def _call(self, marker: str) -> Steps[bool]:
+        if marker == OPEN:
+            header = yield from self._wrapped_header(0)
+        else:
+            header = yield from self._bare_header()
+        if header is None:
+            return False
+        while header is not None:
+            wrapped = header.wrapped
+            if header.name:
+                self._tape.take(header.size)
+                yield from self._named_call(header.name)
+            elif not header.json:
+                self._tape.take(header.size)
+                self._space.clear()
+            elif not (yield from self._json_call(header)):
+                break
+            header = yield from self._behind_call(wrapped=wrapped)
+        self._line_start = True
+        return True
+
+    # What opens a call.
+
+    def _wrapped_header(self, offset: int) -> Steps[_Header | None]:
+        """Look behind `<tool_call>`, which may be doubled, for what makes it a call."""
+        tape = self._tape
+        tag = OPEN
+        for _ in range(MAX_REPEATED):
+            if tag != OPEN:
+                break
+            offset = yield from tape.space(offset + len(OPEN))
+            tag = yield from tape.literal(offset, (FUNCTION, PARAMETER, CLOSE, OPEN, "{"))
+        if tag == "{":
+            quote = yield from tape.space(offset + 1)
+            marked = yield from tape.literal(quote, ('"', "'"))
+            return _Header(offset, json=True) if marked else None
+        if tag == CLOSE:
+            return _Header(offset) if self._line_start else None
+        if tag not in (FUNCTION, PARAMETER):
+            return None
+        found = yield from tag_name(tape, offset + len(tag), self._tools)
+        # Some models open the tool's name with the parameter's tag.
+        if found is None or (tag == PARAMETER and found[0] not in self._tools):
+            return None
+        return _Header(found[1], found[0])
+
+    def _bare_header(self) -> Steps[_Header | None]:
+        """Look for an offered tool's name at the start of a line, and for what a call holds."""
+        if not self._line_start:
+            return None
+        tape = self._tape
+        found = yield from tag_name(tape, len(FUNCTION), self._tools)
+        if found is None or found[0] not in self._tools:
+            return None
+        body = yield from tape.space(found[1])
+        if not (yield from tape.literal(body, (PARAMETER, END_FUNCTION))):
+            return None
+        return _Header(found[1], found[0], wrapped=False)
+
+    def _behind_call(self, *, wrapped: bool) -> Steps[_Header | None]:
+        """Swallow closers, then return what opens the next call of the same wrapper."""
+        tape = self._tape
+        closers = [CLOSE, END_FUNCTION, END_PARAMETER]
+        if self._thinking:
+            closers.append(self._thinking.close)
+        while True:
+            offset = yield from tape.space(0)
+            tag = yield from tape.literal(offset, closers)
+            if tag:
+                tape.take(offset + len(tag))
+            wrapped = wrapped and tag != CLOSE
+            if self._first_call_only and self._called and tag in ("", CLOSE):
+                self.stopped = True
+                return None
+            if not tag:
+                break
+        tag = yield from tape.literal(offset, (FUNCTION, "{"))
+        if not wrapped or not tag:
+            return None
+        if tag == "{":
+            return _Header(offset, json=True)
+        found = yield from tag_name(tape, offset + len(tag), self._tools)
+        return _Header(found[1], found[0]) if found else None
+
+    # A call.
+
+    def _named_call(self, name: str) -> Steps[None]:
+        self._begin_call(name)
+        arguments = Arguments(self._pieces.append)
+        junk: list[str] = []
+        complete = yield from self._body(arguments, Parameters(self._tools.get(name, {})), junk)
+        if complete:
+            arguments.close()
+        self._end(complete=complete)
+        if complete:
+            self._say("".join(junk))
+
+    def _begin_call(self, name: str) -> None:
+        self._thought = False  # a call ends the thought that it stands in
+        self._called = True
+        self._space.clear()
+        self._open("tool_call", name)
+
+    def _body(self, arguments: Arguments, parameters: Parameters, junk: list[str]) -> Steps[bool]:
+        """Read parameters up to the end of the call; return whether the call is whole."""
+        tape = self._tape
+        tags = (PARAMETER, END_FUNCTION, END_PARAMETER, CLOSE, OPEN, FUNCTION)
+        while True:
+            offset = yield from tape.space(0)
+            tag = yield from tape.literal(offset, tags)
+            if tag == PARAMETER:
+                found = yield from tag_name(tape, offset + len(tag), parameters.declared)
+                if found:
+                    tape.take(found[1])
+                    if not (yield from self._value(found[0], arguments, parameters)):
+                        return False
+                    continue
+            elif tag in (END_FUNCTION, END_PARAMETER):
+                tape.take(offset + len(tag))
+                if tag == END_FUNCTION:
+                    return True
+                continue
+            elif tag and (yield from self._ends_call(tag, offset)):
+                return True
+            if (yield from tape.at_end(offset)):
+                return not tape.cut
+            yield from self._stray(offset, arguments, junk)
+
+    def _value(self, name: str, arguments: Arguments, parameters: Parameters) -> Steps[bool]:
+        argument = arguments.open(name, parameters.type_of(name))
+        value = Value(self._tape, argument, declared=parameters.declared, seen=arguments.seen)
+        return (yield from value.read())
+
+    def _ends_call(self, tag: str, offset: int) -> Steps[bool]:
+        """Return whether the call ends here without its closer: at its wrapper's end or a call."""
+        if tag == CLOSE:
+            return True
+        if tag == OPEN:
+            return (yield from self._wrapped_header(offset)) is not None
+        return (yield from tag_name(self._tape, offset + len(tag), self._tools)) is not None
+
+    def _stray(self, offset: int, arguments: Arguments, junk: list[str]) -> Steps[None]:
+        """Read what stands where a parameter should: all of them as one JSON object, or junk."""
+        tape = self._tape
+        space = tape.take(offset)
+        if arguments.seen or not (yield from tape.literal(0, ("{",))):
+            junk.append(space + tape.take(1) + tape.take_until(WORD_END))
+            return
+        text = yield from self._json_text()
+        values = container(text, ("object",), None)
+        if values is None:
+            junk.append(space + text)
+        else:
+            arguments.add_all(values)
+
+    # Calls written as JSON, the form of a neighbour family.
+
+    def _json_call(self, header: _Header) -> Steps[bool]:
+        """Read `{"name": …, "arguments": {…}}`; what is no such call is said."""
+        before = self._tape.take(header.size)
+        text = yield from self._json_text()
+        value = container(text, ("object",), {})
+        name = value.get("name")
+        arguments = value.get("arguments", value.get("parameters", {}))
+        if isinstance(arguments, str):
+            arguments = container(arguments, ("object",), None)
+        if not isinstance(name, str) or not name or not isinstance(arguments, dict):
+            self._say(before + text)
+            return False
+        self._begin_call(name)
+        self._pieces.append(dumps(arguments))
+        self._end()
+        return True
+
+    def _json_text(self) -> Steps[str]:
+        """Take a JSON object up to its closing brace, or all there is."""
+        tape = self._tape
+        pieces: list[str] = []
+        depth, quoted = 0, False
+        while True:
+            pieces.append(tape.take_until(JSON_MARK))
+            if tape.empty:
+                if tape.ended:
+                    return "".join(pieces)
+                yield
+                continue
+            mark = tape.take(1)
+            pieces.append(mark)
+            if mark == "\\":
+                yield from tape.at_end(0)
+                pieces.append(tape.take(1))
+            elif mark == '"':
+                quoted = not quoted
+            elif not quoted:
+                depth += 1 if mark in "{[" else -1
+                if depth == 0:
+                    return "".join(pieces)

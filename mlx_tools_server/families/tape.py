@@ -1,0 +1,128 @@
+"""The tape: text that comes in pieces, read by a coroutine that waits for more when it must.
+
+Rules of this file:
+- A read is a generator: it yields while the answer depends on text that has not come yet, and
+  returns once it is certain. After the end of the text no read waits.
+- Offsets count from the first character not yet taken. A look-ahead takes nothing.
+- Look-aheads are bounded (`MAX_SPACE`, `MAX_NAME`), so no input makes a read cost more than
+  linear time or hold more than a page of text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Sequence
+from typing import TypeAlias, TypeVar
+
+T = TypeVar("T")
+Steps: TypeAlias = Generator[None, None, T]
+
+# No model writes this much blank space between two tags, nor a name this long.
+MAX_SPACE = 1024
+MAX_NAME = 256
+
+SPACE = " \t\r\n"
+_SPACE = re.compile(r"[ \t\r\n]*")
+_NAME = re.compile(rf"[^<>\n]{{0,{MAX_NAME}}}")
+
+
+class Tape:
+    """Text in pieces.
+
+    `ended` says that no more comes, `cut` that it ended before its author was done, and `starved`
+    that some read met the end and would have waited for more.
+    """
+
+    __slots__ = ("_at", "_text", "cut", "ended", "starved")
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._at = 0
+        self.ended = False
+        self.cut = False
+        self.starved = False
+
+    def push(self, text: str) -> None:
+        """Append a piece."""
+        self._text = self._text[self._at :] + text
+        self._at = 0
+
+    def end(self, *, cut: bool) -> None:
+        """Say that no more comes."""
+        self.ended = True
+        self.cut = cut
+
+    @property
+    def empty(self) -> bool:
+        """Whether everything that has come is taken."""
+        return self._at >= len(self._text)
+
+    def take(self, size: int) -> str:
+        """Return the next `size` characters and move past them."""
+        text = self._text[self._at : self._at + size]
+        self._at += len(text)
+        return text
+
+    def take_until(self, first: re.Pattern[str] | None) -> str:
+        """Return what comes before the next match of `first`, or all there is."""
+        found = first.search(self._text, self._at) if first else None
+        end = found.start() if found else len(self._text)
+        return self.take(end - self._at)
+
+    def peek(self, start: int, end: int) -> str:
+        """Return the characters between two offsets."""
+        return self._text[self._at + start : self._at + end]
+
+    def literal(self, offset: int, literals: Sequence[str]) -> Steps[str]:
+        """Return which of the literals stands at the offset, or "" for none."""
+        while True:
+            at = self._at + offset
+            left = len(self._text) - at
+            pending = False
+            for literal in literals:
+                if self._text.startswith(literal, at):
+                    return literal
+                if left < len(literal) and literal.startswith(self._text[at:]):
+                    pending = True
+            if not pending:
+                return ""
+            if self.ended:
+                self.starved = True
+                return ""
+            yield
+
+    def space(self, offset: int) -> Steps[int]:
+        """Return the offset behind the white space that stands at the offset."""
+        behind = offset
+        while True:
+            found = _SPACE.match(self._text, self._at + behind)
+            behind = found.end() - self._at if found else behind
+            if self._at + behind < len(self._text) or behind - offset >= MAX_SPACE:
+                return behind
+            if self.ended:
+                self.starved = True
+                return behind
+            yield
+
+    def name(self, offset: int) -> Steps[tuple[str, int, str]]:
+        """Return the tag name at the offset, the offset behind it, and the character there."""
+        while True:
+            at = self._at + offset
+            found = _NAME.match(self._text, at)
+            end = found.end() if found else at
+            if end < len(self._text) or end - at >= MAX_NAME:
+                break
+            if self.ended:
+                self.starved = True
+                break
+            yield
+        return self._text[at:end], end - self._at, self._text[end : end + 1]
+
+    def at_end(self, offset: int) -> Steps[bool]:
+        """Return whether the text ends at the offset."""
+        while self._at + offset >= len(self._text):
+            if self.ended:
+                self.starved = True
+                return True
+            yield
+        return False

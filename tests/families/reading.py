@@ -1,0 +1,63 @@
+"""How the parser tests read a text: cut into pieces, folded into an answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from mlx_tools_server.events import Answer, PartEvent, fold
+from mlx_tools_server.families import FAMILIES, Family, Parser, Thinking
+from mlx_tools_server.families.shapes.tag_call import TagCallParser
+from mlx_tools_server.messages import ToolSpec
+
+CODER = next(family for family in FAMILIES if family.name == "qwen3_coder")
+THINKER = Family("thinker", marks=CODER.marks, thinking=Thinking())
+
+STRING = {"type": "string"}
+NOTE = ToolSpec(
+    "save_note",
+    parameters={
+        "type": "object",
+        "properties": {"file": STRING, "body": STRING, "mode": {"type": "integer"}},
+        "required": ["file", "body"],
+    },
+)
+RUN = ToolSpec("run_cmd", parameters={"type": "object", "properties": {"cmd": STRING}})
+FIND = ToolSpec(
+    "find_text",
+    parameters={
+        "type": "object",
+        "properties": {"needle": STRING, "root": STRING, "depth": {"type": "integer"}},
+        "required": ["needle"],
+    },
+)
+TOOLS = (NOTE, RUN, FIND)
+
+
+def pieces(text: str, size: int) -> list[str]:
+    """Cut text into pieces of this many characters; 0 leaves it whole."""
+    return [text[at : at + size] for at in range(0, len(text), size)] if size else [text]
+
+
+def read(parser: Parser, parts: Iterable[str], *, cut: bool = False) -> Answer:
+    """Feed the parts and fold what comes out."""
+    events: list[PartEvent] = []
+    for part in parts:
+        events += parser.feed(part)
+    return fold(events + parser.close(cut=cut))
+
+
+def read_text(text: str, tools: Sequence[ToolSpec] = TOOLS, size: int = 0) -> Answer:
+    """Read a Qwen3-Coder answer."""
+    return read(CODER.parser(tools), pieces(text, size))
+
+
+def calls_of(answer: Answer) -> list[tuple[str, Any]]:
+    """Return name and arguments of the whole calls."""
+    return [(call.name, json.loads(call.text)) for call in answer.calls]
+
+
+def tag_parser(tools: Mapping[str, Mapping[str, Any]]) -> TagCallParser:
+    """Return a parser for these parameter schemas."""
+    return TagCallParser(tools)

@@ -1,0 +1,230 @@
+"""Every case of the shared table, at every way of cutting the text."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mlx_tools_server.events import Answer
+
+from ..cases import CASES, Case
+from .reading import CODER, THINKER, pieces, read, read_text
+
+SIZES = (1, 2, 3, 7, 0)
+
+
+def read_case(case: Case, size: int) -> Answer:
+    """Read the model's output of a case with the options of its request."""
+    thinking = case.options.get("thinking", False)
+    tools = () if case.options.get("tool_choice") == "none" else case.tool_specs
+    parser = (THINKER if thinking else CODER).parser(
+        tools,
+        thought_open=thinking is True,
+        first_call_only=case.options.get("parallel_tool_calls") is False,
+    )
+    return read(parser, pieces(case.model_output, size), cut=case.engine_finish == "length")
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.id}-{case.level}")
+def test_case(case: Case, size: int) -> None:
+    """What the model wrote reaches the client as the table says, however the text is cut."""
+    answer = read_case(case, size)
+
+    calls = [{"name": call.name, "arguments": json.loads(call.text)} for call in answer.calls]
+    assert case.expected_calls == calls
+    assert case.expected_content == answer.joined("text")
+    assert case.expected_reasoning == answer.joined("reasoning")
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("case", [c for c in CASES if c.partial_call], ids=lambda case: case.id)
+def test_cut_call(case: Case, size: int) -> None:
+    """A call that was cut is a true beginning of what the model was writing, and never whole."""
+    parts = [part for part in read_case(case, size).parts if part.kind == "tool_call"]
+
+    assert len(parts) == 1
+    assert not parts[0].complete
+    whole = json.dumps(case.partial_call["arguments_prefix_of"], ensure_ascii=False)
+    assert parts[0].name == case.partial_call["name"]
+    assert case.partial_call["arguments_prefix_of"] == {} or whole.startswith(parts[0].text)
+    with pytest.raises(ValueError):  # noqa: PT011  JSON's own error
+        json.loads(parts[0].text)
+
+
+# Kinds of faults that the shared table does not show; one row each: text, calls, content.
+NOTE_HEAD = "<tool_call>\n<function=save_note>\n<parameter=file>\na\n</parameter>\n"
+TAIL = "\n</parameter>\n</function>\n</tool_call>"
+MORE = {
+    "a bare call after prose": (
+        "On it.\n\n<function=run_cmd>\n<parameter=cmd>\nls\n</parameter>\n</function>",
+        [("run_cmd", {"cmd": "ls"})],
+        "On it.",
+    ),
+    "a bare mention at a line start is prose": (
+        "<function=run_cmd> starts a call.",
+        [],
+        "<function=run_cmd> starts a call.",
+    ),
+    "two functions in one wrapper": (
+        "<tool_call>\n<function=run_cmd>\n<parameter=cmd>\na\n</parameter>\n</function>\n"
+        "<function=save_note>\n<parameter=file>\nf\n</parameter>\n</function>\n</tool_call>",
+        [("run_cmd", {"cmd": "a"}), ("save_note", {"file": "f"})],
+        "",
+    ),
+    "the first closer is missing before the next parameter": (
+        "<tool_call>\n<function=find_text>\n<parameter=needle>\nabc\n<parameter=root>\nsrc" + TAIL,
+        [("find_text", {"needle": "abc", "root": "src"})],
+        "",
+    ),
+    "an opener of another parameter as the whole value": (
+        "<tool_call>\n<function=find_text>\n<parameter=needle>\n<parameter=root>\n</parameter>\n"
+        "<parameter=root>\n." + TAIL,
+        [("find_text", {"needle": "<parameter=root>", "root": "."})],
+        "",
+    ),
+    "a function opener as the whole value": (
+        "<tool_call>\n<function=find_text>\n<parameter=needle>\n<function=run_cmd>\n</parameter>\n"
+        "<parameter=root>\n." + TAIL,
+        [("find_text", {"needle": "<function=run_cmd>", "root": "."})],
+        "",
+    ),
+    "an opener mentioned in a line, and another call behind": (
+        NOTE_HEAD + "<parameter=body>\nx <parameter=zz> y" + TAIL + "\n"
+        "<tool_call>\n<function=run_cmd>\n<parameter=cmd>\nls" + TAIL,
+        [("save_note", {"file": "a", "body": "x <parameter=zz> y"}), ("run_cmd", {"cmd": "ls"})],
+        "",
+    ),
+    "an XML element called parameter at the end of the value": (
+        NOTE_HEAD + '<parameter=body>\n<parameter name="x">1</parameter>' + TAIL,
+        [("save_note", {"file": "a", "body": '<parameter name="x">1</parameter>'})],
+        "",
+    ),
+    "a doubled closer before the next parameter": (
+        "<tool_call>\n<function=find_text>\n<parameter=needle>\nq\n</parameter>\n</parameter>\n"
+        "<parameter=depth>\n3" + TAIL,
+        [("find_text", {"needle": "q", "depth": 3})],
+        "",
+    ),
+    "a value whose last line ends in the closer": (
+        NOTE_HEAD + "<parameter=body>\nsay </parameter>" + TAIL,
+        [("save_note", {"file": "a", "body": "say </parameter>"})],
+        "",
+    ),
+    "a call in one line inside a value": (
+        NOTE_HEAD + "<parameter=body>\nRun <tool_call><function=run_cmd><parameter=cmd>rm -rf /"
+        "</parameter></function></tool_call> never." + TAIL,
+        [
+            (
+                "save_note",
+                {
+                    "file": "a",
+                    "body": "Run <tool_call><function=run_cmd><parameter=cmd>rm -rf /"
+                    "</parameter></function></tool_call> never.",
+                },
+            )
+        ],
+        "",
+    ),
+    "two documented calls at the end of a value": (
+        NOTE_HEAD
+        + "<parameter=body>\n"
+        + "<tool_call>\n<function=run_cmd>\n<parameter=cmd>\nx"
+        + TAIL
+        + "\n"
+        + "<tool_call>\n<function=run_cmd>\n<parameter=cmd>\ny"
+        + TAIL
+        + TAIL,
+        [
+            (
+                "save_note",
+                {
+                    "file": "a",
+                    "body": "<tool_call>\n<function=run_cmd>\n<parameter=cmd>\nx"
+                    + TAIL
+                    + "\n<tool_call>\n<function=run_cmd>\n<parameter=cmd>\ny"
+                    + TAIL,
+                },
+            )
+        ],
+        "",
+    ),
+    "the closer of the function within a text": (
+        NOTE_HEAD + "<parameter=body>\nend with\n</function>\n</tool_call>\nand stop" + TAIL,
+        [("save_note", {"file": "a", "body": "end with\n</function>\n</tool_call>\nand stop"})],
+        "",
+    ),
+    "Windows lines keep their payload": (
+        NOTE_HEAD + "<parameter=body>\na\r\nb\r" + TAIL,
+        [("save_note", {"file": "a", "body": "a\r\nb\r"})],
+        "",
+    ),
+    "Windows framing": (
+        "<tool_call>\r\n<function=run_cmd>\r\n<parameter=cmd>\r\nls\r\n</parameter>\r\n"
+        "</function>\r\n</tool_call>",
+        [("run_cmd", {"cmd": "ls"})],
+        "",
+    ),
+    "words between parameters are said behind the call": (
+        "<tool_call>\n<function=run_cmd>\nfirst\n<parameter=cmd>\nls" + TAIL,
+        [("run_cmd", {"cmd": "ls"})],
+        "\nfirst",
+    ),
+    "arguments as one JSON object inside the function": (
+        '<tool_call>\n<function=run_cmd>\n{"cmd": "ls"}\n</function>\n</tool_call>',
+        [("run_cmd", {"cmd": "ls"})],
+        "",
+    ),
+    "JSON that is no call is text": (
+        '<tool_call>\n{"a": 1}\n</tool_call> is the form',
+        [],
+        '<tool_call>\n{"a": 1}\n</tool_call> is the form',
+    ),
+    "a Hermes call with its arguments as a string": (
+        '<tool_call>\n{"name": "run_cmd", "arguments": "{\\"cmd\\": \\"ls\\"}"}\n</tool_call>',
+        [("run_cmd", {"cmd": "ls"})],
+        "",
+    ),
+    "the bracket of a known name is missing": (
+        "<tool_call>\n<function=run_cmd\n<parameter=cmd\nls" + TAIL,
+        [("run_cmd", {"cmd": "ls"})],
+        "",
+    ),
+    "no closer at all before the next call": (
+        "<tool_call>\n<function=run_cmd>\n<parameter=cmd>\na\n</parameter>\n"
+        "<tool_call>\n<function=find_text>\n<parameter=needle>\nb" + TAIL,
+        [
+            (
+                "run_cmd",
+                {
+                    "cmd": "a\n</parameter>\n<tool_call>\n<function=find_text>\n"
+                    "<parameter=needle>\nb"
+                },
+            )
+        ],
+        "",
+    ),
+    "a tool without arguments": (
+        "<tool_call>\n<function=run_cmd>\n</function>\n</tool_call>",
+        [("run_cmd", {})],
+        "",
+    ),
+    "a number with blanks around it": (
+        "<tool_call><function=find_text><parameter=depth> 7 </parameter></function></tool_call>",
+        [("find_text", {"depth": 7})],
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", MORE)
+def test_more(name: str, size: int) -> None:
+    """Faults and quotations that the shared table does not show are read as their names say."""
+    text, calls, content = MORE[name]
+
+    answer = read_text(text, size=size)
+
+    assert calls == [(call.name, json.loads(call.text)) for call in answer.calls]
+    assert content == answer.joined("text")
