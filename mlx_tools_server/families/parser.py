@@ -70,6 +70,11 @@ class Parser:
             self._end()
         return self._flush()
 
+    @property
+    def thinking(self) -> bool:
+        """Whether the text so far ends inside a thought."""
+        return self._thought
+
     # What the shapes override.
 
     @property

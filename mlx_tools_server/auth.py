@@ -1,0 +1,60 @@
+"""Who may talk to the server: nobody's web page, and beyond this machine only with the key.
+
+Rules of this file:
+- A browser names its page's origin and the host it thinks it talks to. Both must be ours or
+  allowed, so that no web page can drive a local model, not even by rebinding a name.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+
+from .config import ServerConfig, is_loopback
+from .errors import Forbidden, Unauthorized
+
+
+def check_access(config: ServerConfig, headers: Mapping[str, str]) -> None:
+    """Raise RequestError if these request headers are not let in."""
+    host = _host_name(headers.get("Host") or "")
+    if host and is_loopback(config.host) and not is_loopback(host):
+        raise Forbidden(
+            f"This server answers to its own machine only, not to the host name {host[:80]!r}. "
+            "Use http://127.0.0.1, or start it with --host and --api-key."
+        )
+    origin = headers.get("Origin")
+    if origin and not _origin_allowed(config, origin):
+        raise Forbidden(
+            f"Web pages of {origin[:80]!r} may not use this server. "
+            "Start it with --allowed-origins to let them in."
+        )
+    if config.api_key is not None and not _key_given(config.api_key, headers):
+        raise Unauthorized("The API key is missing or wrong. Send it as 'Authorization: Bearer'.")
+
+
+def cors_headers(config: ServerConfig, origin: str | None) -> dict[str, str]:
+    """Return the headers that let an allowed web page read the answer."""
+    if not origin or not _origin_allowed(config, origin):
+        return {}
+    return {
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+        "Access-Control-Allow-Headers": "*, Authorization, Content-Type",
+        "Vary": "Origin",
+    }
+
+
+def _origin_allowed(config: ServerConfig, origin: str) -> bool:
+    return "*" in config.allowed_origins or origin in config.allowed_origins
+
+
+def _host_name(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.rpartition(":")[0] if host.count(":") == 1 else host
+
+
+def _key_given(key: str, headers: Mapping[str, str]) -> bool:
+    scheme, _, token = (headers.get("Authorization") or "").partition(" ")
+    given = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key") or ""
+    return hmac.compare_digest(given.encode(), key.encode())

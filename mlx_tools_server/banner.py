@@ -1,0 +1,60 @@
+"""What the server says when it is ready: what it serves, how it will parse it, how to connect.
+
+Rules of this file:
+- Text in, text out; whoever prints it decides where to.
+- A line to paste works as it stands. A key is never shown: its variable is.
+"""
+
+from __future__ import annotations
+
+from .config import env_name
+from .models import ModelInfo
+
+
+def banner(
+    url: str,
+    info: ModelInfo,
+    *,
+    family: str,
+    why: str,
+    template: str,
+    context_length: int | None,
+    anthropic: bool = False,
+    api_key: bool = False,
+) -> str:
+    """The lines shown at start; `url` has no path, `api_key` says whether clients need one."""
+    base = url.rstrip("/").removesuffix("/v1")
+    key = f'"${env_name("api_key")}"' if api_key else "local"
+    facts = {
+        "model": f"{info.name} ({_facts(info)})",
+        "context": f"{context_length:,} tokens" if context_length else "not stated by the model",
+        "tool calls": f"{family}: {why}",
+        "template": template,
+    }
+    claude = f"ANTHROPIC_BASE_URL={base} ANTHROPIC_AUTH_TOKEN={key} claude"
+    clients = {
+        "anyclaude": f"ANYCLAUDE_MODE=local LOCAL_URL={base}/v1 LOCAL_API_KEY={key} anyclaude",
+        "Claude Code": claude
+        if anthropic
+        else "needs /v1/messages, which comes with a later release; use anyclaude until then",
+        "OpenAI": f"OPENAI_BASE_URL={base}/v1 OPENAI_API_KEY={key}",
+    }
+    return "\n".join(["", f"  {base}/v1", "", *_table(facts), "", *_table(clients), ""])
+
+
+def _table(rows: dict[str, str]) -> list[str]:
+    return [f"  {name:<12} {' '.join(text.split())}" for name, text in rows.items()]
+
+
+def _facts(info: ModelInfo) -> str:
+    facts = [info.architecture, _size(info.size_bytes)]
+    if info.quantization:
+        facts.append(f"{info.quantization.bits}-bit")
+    return ", ".join(facts)
+
+
+def _size(count: int) -> str:
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} bytes"

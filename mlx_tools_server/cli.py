@@ -1,0 +1,106 @@
+"""The command line: settings, a look at the model, then the server.
+
+Rules of this file:
+- `--help` and `--version` answer at once: the server, and with it mlx, is imported when needed.
+- What a person can mend is one line on stderr, problem and remedy, and exit code 2.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .config import (
+    OPTIONS,
+    ServerConfig,
+    is_secret,
+    read_args,
+    require_model,
+    resolve,
+)
+from .errors import StartupError
+from .models import ModelInfo, inspect_model, is_hub_id
+from .options import near
+
+COMMANDS = ("serve",)
+SHOWN_LENGTH = 200
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the result is the exit code."""
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except StartupError as error:
+        print(" ".join(f"error: {error}".split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(argv: list[str]) -> int:
+    if argv and not argv[0].startswith("-"):
+        _check_command(argv.pop(0))
+    args = read_args(argv)
+    config = resolve(args, os.environ)
+    if args.print_config:
+        print(describe(config))
+        return 0
+    require_model(config)
+    info = look_at_model(config)
+    # Loading the engine takes seconds.
+    from .server import serve
+
+    return serve(config, info)
+
+
+def _check_command(name: str) -> None:
+    if name in COMMANDS:
+        return
+    folder = f"Give the model as --model-path {name}." if os.path.isdir(name) else ""
+    raise StartupError(
+        f"Unknown command: {name}", folder or near(name, COMMANDS) or "There is only `serve`."
+    )
+
+
+def look_at_model(config: ServerConfig) -> ModelInfo | None:
+    """What the model's folder holds; None for the demo and for what upstream has yet to fetch."""
+    if config.model is None:
+        return None
+    # --model-path promises a folder; the other sources may hold either.
+    if config.sources.get("model") != "--model-path" and is_hub_id(config.model):
+        return None
+    return inspect_model(
+        config.model,
+        trust_remote_code=config.trust_remote_code,
+        chat_template_given=bool(config.chat_template) or config.use_default_chat_template,
+    )
+
+
+def describe(config: ServerConfig) -> str:
+    """Every setting as a line of TOML with its origin; what TOML can't hold is a comment."""
+    return "\n".join(
+        f"{_setting(name, value)}  # {config.sources.get(name, 'default')}"
+        for name, value in config.values().items()
+    )
+
+
+def _setting(name: str, value: Any) -> str:
+    if value is None:
+        return f"# {name} is not set"
+    if is_secret(OPTIONS[name]):
+        return f"# {name} is set, and not shown"
+    if isinstance(value, str) and len(value) > SHOWN_LENGTH:
+        return f"# {name} has {len(value)} characters"
+    return f"{name} = {_toml(value)}"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        pairs = [f"{_toml(key)} = {_toml(item)}" for key, item in value.items() if item is not None]
+        return f"{{ {', '.join(pairs)} }}" if pairs else "{}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value, ensure_ascii=False, default=str)

@@ -1,0 +1,405 @@
+"""One frozen `ServerConfig`, and everything that is read from it: flags, environment, file, help.
+
+Rules of this file:
+- A setting is one field; its flags, kind and help stand beside it and nowhere else.
+- A flag beats the environment (`MLX_TOOLS_<FIELD>`), which beats the file (TOML), which beats the
+  default. An empty variable counts as unset; an unknown name is an error, never ignored.
+- Names and defaults are upstream's, so that upstream's engine can be given these values.
+- Whoever gave a bad value reads where it came from, what is wrong and what would be right.
+- `--help` reads this file, so nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from .errors import StartupError
+from .options import (
+    BITS,
+    COUNT,
+    FROM_ZERO,
+    GROUP_SIZE,
+    KEY,
+    LEVEL,
+    NUMBER,
+    OBJECT,
+    ORIGINS,
+    PATH,
+    PORT,
+    SHARE,
+    SIZE,
+    SWITCH,
+    TEMPLATE,
+    TEXT,
+    Give,
+    Option,
+    Parser,
+    near,
+    option,
+    read,
+    read_toml,
+)
+
+PROG = "mlx-tools-server"
+ENV_PREFIX = "MLX_TOOLS_"
+CONFIG_ENV = ENV_PREFIX + "CONFIG"
+IN_FILE = "in the config file"
+MODEL, SERVER, SAMPLING, MEMORY = "model", "server", "generation defaults", "speed and memory"
+
+
+# --- The settings -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Every setting of the server; `sources` says where each that was given came from."""
+
+    model: str | None = field(
+        default=None,
+        metadata=option(
+            MODEL, PATH, "--model-path --model", "the model's folder; --model also takes a hub id"
+        ),
+    )
+    demo: bool = field(
+        default=False,
+        metadata=option(
+            MODEL, SWITCH, "--demo", "serve the built-in scripted model, with no download"
+        ),
+    )
+    model_name: str | None = field(
+        default=None,
+        metadata=option(
+            MODEL, TEXT, "--model-name", "id shown in /v1/models (default: the folder's name)"
+        ),
+    )
+    context_length: int | None = field(
+        default=None,
+        metadata=option(
+            MODEL, COUNT, "--context-length", "tokens of prompt plus answer (default: the model's)"
+        ),
+    )
+    adapter_path: str | None = field(
+        default=None, metadata=option(MODEL, PATH, "--adapter-path", "folder of a trained adapter")
+    )
+    trust_remote_code: bool = field(
+        default=False,
+        metadata=option(
+            MODEL, SWITCH, "--trust-remote-code", "run Python code that comes with the model"
+        ),
+    )
+    chat_template: str = field(
+        default="",
+        metadata=option(
+            MODEL, TEMPLATE, "--chat-template", "template in place of the model's: a file or text"
+        ),
+    )
+    use_default_chat_template: bool = field(
+        default=False,
+        metadata=option(
+            MODEL, SWITCH, "--use-default-chat-template", "the tokenizer's, if the model has none"
+        ),
+    )
+    chat_template_args: Mapping[str, Any] = field(
+        default_factory=dict,
+        metadata=option(
+            MODEL, OBJECT, "--chat-template-args", "such as '{\"enable_thinking\": false}'"
+        ),
+    )
+    draft_model: str | None = field(
+        default=None,
+        metadata=option(
+            MODEL, PATH, "--draft-model", "for speculative decoding, with one request at a time"
+        ),
+    )
+    num_draft_tokens: int = field(
+        default=3,
+        metadata=option(
+            MODEL, COUNT, "--num-draft-tokens", "tokens that the draft model proposes at a time"
+        ),
+    )
+    host: str = field(
+        default="127.0.0.1",
+        metadata=option(
+            SERVER, TEXT, "--host", "address to listen on; beyond this machine needs an API key"
+        ),
+    )
+    port: int = field(
+        default=8080,
+        metadata=option(SERVER, PORT, "--port", "port to listen on; 0 takes any that is free"),
+    )
+    api_key: str | None = field(
+        default=None,
+        repr=False,
+        metadata=option(
+            SERVER, KEY, "--api-key", "key to ask for; MLX_TOOLS_API_KEY keeps it from ps"
+        ),
+    )
+    allowed_origins: tuple[str, ...] = field(
+        default=(),
+        metadata=option(
+            SERVER, ORIGINS, "--allowed-origins", "web origins let in, or * (default: none)"
+        ),
+    )
+    log_level: str = field(
+        default="INFO",
+        metadata=option(SERVER, LEVEL, "--log-level", "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
+    )
+    temp: float = field(
+        default=0.0, metadata=option(SAMPLING, NUMBER, "--temp", "sampling temperature")
+    )
+    top_p: float = field(
+        default=1.0, metadata=option(SAMPLING, SHARE, "--top-p", "nucleus sampling; 1 is off")
+    )
+    top_k: int = field(
+        default=0,
+        metadata=option(
+            SAMPLING, FROM_ZERO, "--top-k", "draw from this many likeliest tokens; 0 is off"
+        ),
+    )
+    min_p: float = field(
+        default=0.0,
+        metadata=option(
+            SAMPLING, SHARE, "--min-p", "least share of the likeliest token's probability; 0 is off"
+        ),
+    )
+    max_tokens: int | None = field(
+        default=None,
+        metadata=option(
+            SAMPLING, COUNT, "--max-tokens", "longest answer (default: what is left of the context)"
+        ),
+    )
+    decode_concurrency: int = field(
+        default=32,
+        metadata=option(MEMORY, COUNT, "--decode-concurrency", "requests decoded together"),
+    )
+    prompt_concurrency: int = field(
+        default=8,
+        metadata=option(MEMORY, COUNT, "--prompt-concurrency", "prompts processed together"),
+    )
+    prefill_step_size: int = field(
+        default=2048,
+        metadata=option(MEMORY, COUNT, "--prefill-step-size", "prompt tokens processed at a time"),
+    )
+    prompt_cache_size: int = field(
+        default=10,
+        metadata=option(
+            MEMORY, COUNT, "--prompt-cache-size", "entries of the in-memory prompt cache, at most"
+        ),
+    )
+    prompt_cache_bytes: int | None = field(
+        default=None,
+        metadata=option(
+            MEMORY, SIZE, "--prompt-cache-bytes", "size of the in-memory prompt cache, as in 8GB"
+        ),
+    )
+    kv_bits: int | None = field(
+        default=None,
+        metadata=option(
+            MEMORY, BITS, "--kv-bits", "2 to 8: quantise the KV cache; serves one request at a time"
+        ),
+    )
+    kv_group_size: int = field(
+        default=64,
+        metadata=option(
+            MEMORY, GROUP_SIZE, "--kv-group-size", "32, 64 or 128, of a quantised KV cache"
+        ),
+    )
+    quantized_kv_start: int = field(
+        default=5000,
+        metadata=option(
+            MEMORY, FROM_ZERO, "--quantized-kv-start", "position where KV quantisation starts"
+        ),
+    )
+    pipeline: bool = field(
+        default=False,
+        metadata=option(
+            MEMORY, SWITCH, "--pipeline", "on several machines: split by layers, not by tensors"
+        ),
+    )
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def from_sources(
+        cls, flags: Mapping[str, Any], env: Mapping[str, str], file: Mapping[str, Any]
+    ) -> ServerConfig:
+        """Read `flags` (by option string), `env` (by variable) and `file` (by field name)."""
+        found = _find(flags, env, file)
+        sources = {name: origin for name, (origin, _) in found.items()}
+        config = cls(**{name: value for name, (_, value) in found.items()}, sources=sources)
+        _check_bind(config)
+        return config
+
+    def values(self) -> dict[str, Any]:
+        """Each setting by its name, as upstream's Namespace has them."""
+        return {name: getattr(self, name) for name in OPTIONS}
+
+
+OPTIONS: Mapping[str, Option] = {
+    item.name: item.metadata["option"] for item in fields(ServerConfig) if item.metadata
+}
+
+
+FLAGS = tuple(flag for each in OPTIONS.values() for flag in each.flags)
+
+
+def is_secret(each: Option) -> bool:
+    """Whether the value must not be shown."""
+    return each.kind is KEY
+
+
+def env_name(name: str) -> str:
+    """The environment variable of a field."""
+    return ENV_PREFIX + name.upper()
+
+
+# --- Finding values -----------------------------------------------------------------------------
+
+Found = dict[str, tuple[str, Any]]
+
+
+def _find(flags: Mapping[str, Any], env: Mapping[str, str], file: Mapping[str, Any]) -> Found:
+    """Field name → origin and value, for each field that any source gives."""
+    ours = {key: value for key, value in env.items() if key.startswith(ENV_PREFIX) and value}
+    ours.pop(CONFIG_ENV, None)
+    _refuse_unknown("option", flags, FLAGS, "--")
+    _refuse_unknown("environment variable", ours, map(env_name, OPTIONS), ENV_PREFIX)
+    _refuse_unknown(f"key {IN_FILE}", file, OPTIONS)
+    in_file: Found = {}
+    in_env: Found = {}
+    in_flags: Found = {}
+    for name, each in OPTIONS.items():
+        if name in file:
+            in_file[name] = read(each, file[name], f"{name} {IN_FILE}", native=True)
+        if (variable := env_name(name)) in ours:
+            in_env[name] = read(each, ours[variable], variable)
+        if given := [read(each, flags[flag], flag) for flag in each.flags if flag in flags]:
+            if any(value != given[0][1] for _, value in given):
+                names = " and ".join(flag for flag, _ in given)
+                raise StartupError(f"{names} name different things", "Give one of them.")
+            in_flags[name] = given[0]
+    found: Found = {}
+    for layer in (in_file, in_env, in_flags):
+        _drop_rival(found, layer)
+        found.update(layer)
+    return found
+
+
+def _drop_rival(found: Found, layer: Found) -> None:
+    """A model and the demo rule each other out: the stronger source wins, equals are an error."""
+    model, demo = layer.get("model"), layer.get("demo", ("", False))
+    if model and demo[1]:
+        raise StartupError(f"{model[0]} and {demo[0]} exclude each other", "Give one of them.")
+    if model:
+        found.pop("demo", None)
+    if demo[1]:
+        found.pop("model", None)
+
+
+def _refuse_unknown(
+    what: str, given: Iterable[str], known: Iterable[str], prefix: str = ""
+) -> None:
+    names = list(known)
+    for name in given:
+        if name not in names:
+            raise StartupError(
+                f"Unknown {what}: {name}", near(name, names, prefix) or "See --help."
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    from ipaddress import ip_address
+
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _check_bind(config: ServerConfig) -> None:
+    if config.api_key is None and not is_loopback(config.host):
+        raise StartupError(
+            f"{config.sources['host']} is {config.host!r}, which other machines can reach, "
+            "and there is no API key",
+            f"Set {env_name('api_key')}, or leave the host at 127.0.0.1.",
+        )
+
+
+# --- Command line and file ----------------------------------------------------------------------
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line, derived from the fields."""
+    from . import __version__
+
+    parser = Parser(
+        prog=PROG,
+        usage=f"{PROG} [serve] (--model-path DIR | --demo) [options]",
+        description="Serve a local MLX model to coding agents.",
+        epilog=f"An option is also an environment variable ({env_name('model')}, "
+        f"{env_name('port')}) and a key of the config file (model, port). Flags win over the "
+        "environment, and that over the file.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
+    parser.add_argument("--config", metavar="FILE", help=f"TOML file of settings (or {CONFIG_ENV})")
+    parser.add_argument("--print-config", action="store_true", help="show all settings and exit")
+    groups = {each.group: None for each in OPTIONS.values()}
+    sections = {name: parser.add_argument_group(name) for name in groups}
+    for name, each in OPTIONS.items():
+        switch = each.kind is SWITCH
+        sections[each.group].add_argument(
+            *each.flags,
+            action=Give,
+            dest="given",
+            default=argparse.SUPPRESS,
+            nargs=0 if switch else None,
+            metavar=None if switch else each.kind.metavar,
+            help=f"{each.help}{_shown_default(name)}".replace("%", "%%"),
+        )
+    return parser
+
+
+def _shown_default(name: str) -> str:
+    value = getattr(ServerConfig(), name)
+    telling = isinstance(value, int | float | str) and not isinstance(value, bool) and value != ""
+    return f" (default: {value})" if telling else ""
+
+
+def read_args(argv: Sequence[str]) -> argparse.Namespace:
+    """`given` (option string → value), `config` and `print_config`, from a command line."""
+    parser = build_parser()
+    args, rest = parser.parse_known_args(argv, argparse.Namespace(given={}))
+    if rest:
+        # What follows `=` may be a secret.
+        name = rest[0].partition("=")[0]
+        folder = f"Give the model as --model-path {name}." if Path(name).is_dir() else ""
+        raise StartupError(
+            f"Unknown argument: {name}", folder or near(name, FLAGS, "--") or f"See {PROG} --help."
+        )
+    return args
+
+
+def resolve(args: argparse.Namespace, env: Mapping[str, str]) -> ServerConfig:
+    """The settings that a command line, the environment and the file they name give together."""
+    path = args.config or env.get(CONFIG_ENV)
+    return ServerConfig.from_sources(args.given, env, read_toml(path) if path else {})
+
+
+def load_config(argv: Sequence[str], env: Mapping[str, str]) -> ServerConfig:
+    """The settings of a server that can start: there is something to serve."""
+    return require_model(resolve(read_args(argv), env))
+
+
+def require_model(config: ServerConfig) -> ServerConfig:
+    """The same config, if it names a model."""
+    if config.model is None and not config.demo:
+        raise StartupError(
+            "There is no model to serve",
+            "Give its folder with --model-path DIR, or try --demo, which needs none.",
+        )
+    return config

@@ -1,0 +1,336 @@
+"""The engine: mlx-lm's generation loop, fed with prepared prompts, told as events.
+
+Rules of this file:
+- Rendering, encoding and all refusals happen in the thread that serves the client, before the
+  loop sees the request; the loop gets token ids.
+- The loop outlives every failure: what failed ends, what shared its batch goes on.
+- The engine is a context manager held by whoever runs the server. Never keep one in a global:
+  the model must go in its own thread, before the interpreter does.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+
+from ..config import ServerConfig
+from ..errors import BadRequest, ContextOverflow, GenerationFailed, Overloaded, RequestError
+from ..events import (
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    Progress,
+    Sampled,
+    Started,
+    TokenLogprob,
+    Usage,
+)
+from ..families import Parser
+from ..messages import ChatRequest, Options, TextRequest
+from .jobs import Job, JobQueue
+from .provider import LoadedModel, PinnedProvider, describe
+from .reader import Reader, ReaderSpec
+from .seams import Context, GenerationLoop, PromptCache, arguments, check_contract, loop_request
+
+log = logging.getLogger(__name__)
+
+# Seconds of silence after which a waiting stream is told that nothing new has happened.
+TICK = 0.25
+# Seconds of decoding after which the loop looks for new requests.
+TIME_BUDGET = 0.03
+# Failures in a row with no job to blame, after which the loop is taken to be broken.
+MAX_FAILURES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A request as the loop takes it: its ids, how long it may answer, how that is read."""
+
+    ids: tuple[int, ...]
+    max_tokens: int
+    reader: ReaderSpec
+
+
+class Engine(GenerationLoop):
+    """Serves one model. Use as a context manager; `wait_until_loaded` before anything else."""
+
+    def __init__(self, config: ServerConfig, model_name: str) -> None:
+        check_contract()
+        self._config = config
+        self._model_name = model_name
+        self._jobs = JobQueue()
+        self._loaded = threading.Event()
+        self._model: LoadedModel | None = None
+        self._load_error: Exception | None = None
+        self._failures = 0
+        self._lock = threading.Lock()
+        super().__init__(
+            PinnedProvider(config), PromptCache(config.prompt_cache_size, config.prompt_cache_bytes)
+        )
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop_and_join()
+
+    # Loading.
+
+    def wait_until_loaded(self, timeout: float) -> bool:
+        """Return whether the model is loaded; raises what loading raised."""
+        if not self._loaded.wait(timeout):
+            return False
+        if self._load_error is not None:
+            raise self._load_error
+        return True
+
+    @property
+    def loaded_bytes(self) -> int:
+        """How much memory the model has taken so far."""
+        return int(mx.get_active_memory())
+
+    @property
+    def model(self) -> LoadedModel:
+        """The loaded model."""
+        if self._model is None:
+            raise Overloaded("The model is not loaded yet. Try again in a moment.")
+        return self._model
+
+    # The generation thread.
+
+    def main(self) -> None:
+        """Load the model, then serve until the server stops."""
+        try:
+            self.model_provider.load_default()
+            self._model = describe(self.model_provider, self._config, self._model_name)
+        except Exception as error:  # noqa: BLE001  loading runs code of the model's own
+            self._load_error = error
+            self.give_up()
+            return
+        finally:
+            self._loaded.set()
+        self.set_time_budget(TIME_BUDGET)
+        self.use_queue(self._jobs)
+        while not self.stopping:
+            try:
+                self.serve_batches()
+            except Exception as error:  # the loop must outlive every failure
+                log.exception("generation failed")
+                if not self._recover(f"{type(error).__name__}: {error}"):
+                    break
+        for job in self._jobs.drain():
+            job.put(GenerationFailed("The server is stopping."))
+
+    def reader(self, spec: Any) -> Reader:
+        """Return the reader for a job; a job that is tried again keeps the one it has."""
+        job, plain = spec if isinstance(spec, tuple) else (None, spec)
+        if job is not None and job.reader is not None:
+            return job.reader
+        model = self.model
+        if plain.raw:
+            parser = Parser(stop=plain.stop)
+        else:
+            parser = model.family.parser(
+                plain.tools,
+                thought_open=plain.thought_open,
+                first_call_only=plain.first_call_only,
+                stop=plain.stop,
+            )
+        return Reader(parser, model.detokenizers.new(), model.eos)
+
+    def _recover(self, reason: str) -> bool:
+        """Bring the jobs of a failed step to their own ends; return whether to go on."""
+        jobs = self._jobs.suspend()
+        self._failures = 0 if jobs else self._failures + 1
+        error = GenerationFailed(
+            f"The model failed on this request: {reason}. Other requests are not affected; "
+            "if it was short of memory, send a shorter prompt or fewer requests at once."
+        )
+        if self.distributed or self._failures >= MAX_FAILURES:
+            for job in jobs + self._jobs.drain():
+                job.put(error)
+            self.give_up()
+            return False
+        alone = len(jobs) == 1
+        for job in jobs:
+            if job.reader is not None and job.reader.finished:
+                job.put(None)
+            elif alone or not job.retry():
+                job.put(error)
+            else:
+                self._jobs.suspect(job)
+        return True
+
+    # The serving threads.
+
+    def prepare_chat(self, request: ChatRequest) -> Prompt:
+        """Render and encode a conversation; raises RequestError if it can't be served."""
+        model = self.model
+        pieces = model.template.render(request.messages, request.tools, request.template_kwargs)
+        spec = ReaderSpec(
+            tools=request.callable_tools,
+            thought_open=model.thought_open(pieces),
+            first_call_only=not request.parallel_tool_calls,
+            stop=request.options.stop,
+        )
+        return self._prompt(model.encoder.encode(pieces), request.options, spec)
+
+    def prepare_text(self, request: TextRequest) -> Prompt:
+        """Encode a raw prompt; raises RequestError if it can't be served."""
+        prompt = request.prompt
+        ids = self.model.encoder.encode_raw(prompt) if isinstance(prompt, str) else list(prompt)
+        if any(not 0 <= token < self.model.vocabulary for token in ids):
+            raise BadRequest(
+                f"prompt has token ids outside of 0 to {self.model.vocabulary - 1}", param="prompt"
+            )
+        spec = ReaderSpec(stop=request.options.stop, raw=True)
+        return self._prompt(ids, request.options, spec)
+
+    def _prompt(self, ids: list[int], options: Options, spec: ReaderSpec) -> Prompt:
+        model = self.model
+        if not ids:
+            raise BadRequest("The prompt is empty. Send at least one token.", param="prompt")
+        bad = [token for token in options.sampling.logit_bias if not 0 <= token < model.vocabulary]
+        if bad:
+            raise BadRequest(
+                f"logit_bias names the token {bad[0]}, but this model's tokens are 0 to "
+                f"{model.vocabulary - 1}.",
+                param="logit_bias",
+            )
+        limit = model.context_length
+        wanted = options.max_tokens or self._config.max_tokens
+        if limit is None:
+            return Prompt(tuple(ids), wanted or 1 << 31, spec)
+        if len(ids) >= limit:
+            raise ContextOverflow(len(ids), limit)
+        left = limit - len(ids)
+        return Prompt(tuple(ids), min(wanted or left, left), spec)
+
+    def run(self, prompt: Prompt, options: Options) -> Generator[Event, None, None]:
+        """Generate; closing the iterator cancels. `PartStarted` of a call has no id yet."""
+        if not self.is_healthy:
+            raise Overloaded("The generation thread has stopped. Restart the server.")
+        job = Job(
+            lambda job: self._loop_request(job, prompt, options), distributed=self.distributed
+        )
+        self._jobs.add(job)
+        try:
+            yield from _Telling(self, job, prompt, options).events()
+        finally:
+            if not job.done:
+                job.cancel()
+
+    def _loop_request(self, job: Job, prompt: Prompt, options: Options) -> tuple[Any, Any]:
+        done = job.reader.tokens if job.reader else []
+        sampling = options.sampling
+        args = arguments(
+            spec=prompt.reader if self.distributed else (job, prompt.reader),
+            sampling=sampling,
+            processors={
+                "logit_bias": dict(sampling.logit_bias) or None,
+                "repetition_penalty": sampling.repetition_penalty,
+                "repetition_context_size": sampling.repetition_context_size,
+                "presence_penalty": sampling.presence_penalty,
+                "presence_context_size": sampling.presence_context_size,
+                "frequency_penalty": sampling.frequency_penalty,
+                "frequency_context_size": sampling.frequency_context_size,
+            },
+            max_tokens=max(1, prompt.max_tokens - len(done)),
+            num_draft_tokens=self._config.num_draft_tokens,
+            logprobs=options.top_logprobs is not None,
+            top_logprobs=options.top_logprobs or 0,
+        )
+        return loop_request([*prompt.ids, *done]), args
+
+
+class _Telling:
+    """What one job's items tell, as events."""
+
+    def __init__(self, engine: Engine, job: Job, prompt: Prompt, options: Options) -> None:
+        self._engine = engine
+        self._job = job
+        self._prompt = prompt
+        self._wants_logprobs = options.top_logprobs is not None
+        self._progress = Progress(0, len(prompt.ids))
+        self._cached: int | None = None
+        self._reason: FinishReason = "stop"
+
+    def events(self) -> Iterator[Event]:
+        yield Started(len(self._prompt.ids))
+        while True:
+            try:
+                item = self._job.get(TICK)
+            except queue.Empty:
+                if not self._engine.is_healthy and not self._job.done:
+                    yield from self._failed(GenerationFailed("The generation thread has stopped."))
+                    return
+                yield self._progress
+                continue
+            if item is None:
+                yield from self._finished()
+                return
+            if isinstance(item, Exception):
+                yield from self._failed(item)
+                return
+            yield from self._told(item)
+
+    def _told(self, item: Any) -> Iterator[Event]:
+        if isinstance(item, Context):
+            if self._cached is None:
+                self._cached = max(0, item.prompt_cache_count)
+        elif isinstance(item, tuple):
+            cached = self._cached or 0
+            self._progress = Progress(
+                min(cached + item[0], self._progress.total), self._progress.total
+            )
+            yield self._progress
+        else:
+            if self._wants_logprobs and item.token not in self._engine.model.eos:
+                yield Sampled(self._logprob(item))
+            if item.finish_reason == "length" and self._job.reader:
+                self._job.reader.close(cut=True)
+                self._reason = "length"
+            yield from self._read()
+
+    def _read(self) -> Iterator[Event]:
+        if self._job.reader is not None:
+            yield from self._job.reader.take()
+
+    def _finished(self) -> Iterator[Event]:
+        reader = self._job.reader
+        if reader is not None and reader.fault is not None:
+            yield from self._failed(GenerationFailed(f"The answer can't be read: {reader.fault}"))
+            return
+        yield from self._read()
+        usage = Usage(
+            prompt_tokens=len(self._prompt.ids),
+            completion_tokens=len(reader.tokens) if reader else 0,
+            cached_tokens=self._cached or 0,
+            reasoning_tokens=reader.reasoning_tokens if reader else 0,
+        )
+        yield Finished(self._reason, usage)
+
+    def _failed(self, error: Exception) -> Iterator[Event]:
+        """Close what is open as something cut, then say what went wrong."""
+        reader = self._job.reader
+        if reader is not None:
+            if reader.fault is None:
+                reader.close(cut=True)
+            yield from reader.take()
+        if isinstance(error, RequestError):
+            yield Failed(error.message, error.status, error.code)
+        else:
+            log.error("a request failed: %s", error)
+            yield Failed(f"{type(error).__name__}: {error}", 500, GenerationFailed.code)
+
+    def _logprob(self, item: Any) -> TokenLogprob:
+        decode = self._engine.model.detokenizers.text
+        rivals = tuple((decode(rival["id"]), rival["logprob"]) for rival in item.top_tokens)
+        return TokenLogprob(decode(item.token), item.logprob, rivals)

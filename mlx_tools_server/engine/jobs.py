@@ -1,0 +1,174 @@
+"""Requests on their way through the generation loop.
+
+Rules of this file:
+- A job is the loop's answer queue and the serving thread's handle in one; only plain values,
+  events and finished contexts pass through it.
+- After a failure each job that was in flight is tried again alone until it is past the point of
+  the failure, so that the one that fails is found and the others go on where they were.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from .reader import Reader
+from .seams import Context, answer_reader, interrupt
+
+# A job that failed and passed its probation this often is the likely cause itself.
+MAX_RETRIES = 3
+# Tokens after which a job is past the step at which its batch failed.
+PROBATION_TOKENS = 2
+
+
+class Job:
+    """One request; the loop calls `put`, the serving thread everything else."""
+
+    def __init__(self, build: Callable[[Job], tuple[Any, Any]], *, distributed: bool) -> None:
+        self._build = build
+        self._distributed = distributed
+        self._items: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._context: Context | None = None
+        self.reader: Reader | None = None
+        self.cancelled = False
+        self.done = False
+        self.retries = 0
+        self._retried_at = 0
+
+    # The loop's side.
+
+    def put(self, item: Any) -> None:
+        """Take what the loop answers: a context, progress, tokens, the end or an error."""
+        with self._lock:
+            if isinstance(item, Context):
+                self._context = item
+                self.reader = answer_reader(item)
+                if self.cancelled:
+                    self._interrupt()
+            if item is None or isinstance(item, Exception):
+                self.done = True
+        self._items.put(item)
+
+    def request(self) -> tuple[Job, Any, Any]:
+        """Return what the loop takes: where to answer, the request, its arguments."""
+        return (self, *self._build(self))
+
+    # The serving thread's side.
+
+    def get(self, timeout: float) -> Any:
+        """Return the next item; raises queue.Empty after `timeout` seconds."""
+        return self._items.get(timeout=timeout)
+
+    def cancel(self) -> None:
+        """End the job wherever it is; what it has computed is kept where that is possible."""
+        with self._lock:
+            self.cancelled = True
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        if self._context is not None:
+            interrupt(self._context)
+        # Ending at the next token keeps the KV cache, but machines in step must not differ.
+        if self.reader is not None and not self._distributed:
+            self.reader.cancelled = True
+
+    # After a failure.
+
+    def retry(self) -> bool:
+        """Prepare for another try from where it was; False if it had enough of them."""
+        self.retries += 1
+        self._retried_at = self.tokens
+        return self.retries <= MAX_RETRIES
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens are generated."""
+        return len(self.reader.tokens) if self.reader else 0
+
+    @property
+    def over(self) -> bool:
+        """Whether the loop owes nothing more."""
+        return self.done or self.cancelled
+
+    @property
+    def proven(self) -> bool:
+        """Whether it is past the point at which its batch failed."""
+        return self.over or self.tokens >= self._retried_at + PROBATION_TOKENS
+
+
+class JobQueue:
+    """The jobs that wait, and those in flight; has the interface that the loop takes."""
+
+    def __init__(self) -> None:
+        self._ready = threading.Condition()
+        self._waiting: deque[Job] = deque()
+        self._suspects: deque[Job] = deque()
+        self._on_probation: Job | None = None
+        self._in_flight: list[Job] = []
+
+    def add(self, job: Job) -> None:
+        """Let a job wait for the loop."""
+        with self._ready:
+            self._waiting.append(job)
+            self._ready.notify()
+
+    def get(self, timeout: float | None = None) -> tuple[Job, Any, Any]:
+        """Return the next request, waiting for one; raises queue.Empty after `timeout` seconds."""
+        deadline = time.monotonic() + (timeout or 0)
+        with self._ready:
+            while (job := self._next()) is None:
+                if not self._ready.wait(max(0.0, deadline - time.monotonic())):
+                    raise queue.Empty
+        return job.request()
+
+    def get_nowait(self) -> tuple[Job, Any, Any]:
+        """Return the next request; raises queue.Empty if none waits."""
+        with self._ready:
+            job = self._next()
+        if job is None:
+            raise queue.Empty
+        return job.request()
+
+    def suspend(self) -> list[Job]:
+        """Take all jobs in flight, after a failure; the caller retries or ends each of them."""
+        with self._ready:
+            taken = [job for job in self._in_flight if not job.over]
+            taken += self._suspects
+            self._in_flight, self._on_probation = [], None
+            self._suspects.clear()
+        return taken
+
+    def suspect(self, job: Job) -> None:
+        """Let a job be tried again, alone at first and before any other."""
+        with self._ready:
+            self._suspects.append(job)
+
+    def drain(self) -> list[Job]:
+        """Take all jobs, for the end of the server."""
+        taken = self.suspend()
+        with self._ready:
+            taken += self._waiting
+            self._waiting.clear()
+        return taken
+
+    def _next(self) -> Job | None:
+        self._in_flight = [job for job in self._in_flight if not job.over]
+        if self._on_probation is not None:
+            if not self._on_probation.proven:
+                return None
+            self._on_probation = None
+        for jobs in (self._suspects, self._waiting):
+            while jobs:
+                job = jobs.popleft()
+                if job.over:
+                    continue
+                if jobs is self._suspects:
+                    self._on_probation = job
+                self._in_flight.append(job)
+                return job
+        return None

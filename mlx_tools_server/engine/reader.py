@@ -1,0 +1,86 @@
+"""The reader of one answer: sampled tokens in, part events out.
+
+Rules of this file:
+- It runs in the generation loop, once per token, so that a stop string or a limit on calls ends
+  the answer at that very token and its KV cache is kept.
+- It must not raise there: that would end every answer of the batch. A fault is kept for the
+  thread that serves the client, and ends this answer only.
+- Events are handed over in whole batches; what was read before a failure is never lost.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from ..events import PartEvent
+from ..families import Parser
+from ..messages import ToolSpec
+from .tokens import Detokenizer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderSpec:
+    """What a reader is made of, in plain values, so that every machine makes the same one.
+
+    A `raw` answer is text: neither calls nor thoughts are looked for.
+    """
+
+    tools: tuple[ToolSpec, ...] = ()
+    thought_open: bool = False
+    first_call_only: bool = False
+    stop: tuple[str, ...] = ()
+    raw: bool = False
+
+
+class Reader:
+    """Reads one answer; `tokens` are those it has seen, without the one that ended it."""
+
+    def __init__(self, parser: Parser, detokenizer: Detokenizer, eos: Collection[int]) -> None:
+        self.tokens: list[int] = []
+        self.reasoning_tokens = 0
+        self.finished = False
+        self.cancelled = False
+        self.fault: Exception | None = None
+        self._parser = parser
+        self._detokenizer = detokenizer
+        self._eos = eos
+        self._batches: deque[Sequence[PartEvent]] = deque()
+
+    def advance(self, token: int) -> bool:
+        """Read a token; return whether the answer ends with it."""
+        try:
+            self._read(token)
+        except Exception as error:  # the batch of other answers must go on
+            log.exception("an answer could not be read")
+            self.fault = error
+            self.finished = True
+        return self.finished or self.cancelled
+
+    def _read(self, token: int) -> None:
+        if token in self._eos:
+            self.close(cut=False)
+            return
+        self.tokens.append(token)
+        self.reasoning_tokens += self._parser.thinking
+        self._batches.append(self._parser.feed(self._detokenizer.add(token)))
+        if self._parser.stopped:
+            self.close(cut=False)
+
+    def close(self, *, cut: bool) -> None:
+        """Read the end of the answer, once; `cut` says that its tokens ran out."""
+        if not self.finished:
+            self.finished = True
+            self._batches.append(self._parser.feed(self._detokenizer.finish()))
+            self._batches.append(self._parser.close(cut=cut))
+
+    def take(self) -> list[PartEvent]:
+        """Return the events since the last time."""
+        events: list[PartEvent] = []
+        while self._batches:
+            events += self._batches.popleft()
+        return events

@@ -1,0 +1,152 @@
+"""The HTTP server: loads the model, listens, and serves until it is stopped.
+
+Rules of this file:
+- What can't work is said before the model is loaded, if that can be known: the port, the folder.
+- The engine is held by `serve` alone and goes before it returns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import replace
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from .banner import banner
+from .config import ServerConfig
+from .engine.engine import Engine
+from .engine.scripted import write_checkpoint
+from .errors import StartupError
+from .handler import ToolsHandler
+from .models import ModelInfo, inspect_model
+from .turn import Turns
+
+log = logging.getLogger(__name__)
+
+# Connections that may wait to be accepted; agents open many at once.
+BACKLOG = 512
+
+
+class ToolsServer(ThreadingHTTPServer):
+    """Accepts connections; each has its thread."""
+
+    daemon_threads = True
+    request_queue_size = BACKLOG
+
+    def __init__(self, config: ServerConfig) -> None:
+        self.config = config
+        self.turns: Turns | None = None
+        try:
+            found = socket.getaddrinfo(
+                config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            self.address_family = found[0][0]
+            super().__init__(found[0][4], ToolsHandler)  # type: ignore[arg-type]
+        except OSError as error:
+            raise StartupError(
+                f"Can't listen on {config.host}:{config.port}: {error.strerror or error}",
+                "Choose another --port, or --host, or stop what uses it.",
+            ) from error
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection."""
+        if self.turns is not None:
+            ToolsHandler(self.turns, self.config, request, client_address, self)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log what a connection's thread raised; most often the client has gone."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            log.exception("a connection failed")
+
+    @property
+    def url(self) -> str:
+        """Where clients reach the server."""
+        host, port = str(self.server_address[0]), self.server_address[1]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve(config: ServerConfig, info: ModelInfo | None) -> int:
+    """Serve until interrupted; return the exit code."""
+    logging.basicConfig(
+        level=config.log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    with contextlib.ExitStack() as stack:
+        if config.demo:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            write_checkpoint(folder)
+            info = replace(inspect_model(folder, trust_remote_code=True), name="demo")
+            config = replace(config, model=str(folder), trust_remote_code=True)
+        if info is not None and config.context_length is None:
+            config = replace(config, context_length=info.context_length)
+        server = stack.enter_context(ToolsServer(config))
+        name = config.model_name or (info.name if info else str(config.model))
+        engine = stack.enter_context(Engine(config, name))
+        _wait(engine, name, info)
+        if engine.rank != 0:
+            engine.join()
+            return 0
+        server.turns = Turns(engine)
+        print(_banner(server.url, engine, config, info), flush=True)
+        _serve_until_stopped(server)
+        server.turns = None
+        del engine
+    return 0
+
+
+def _serve_until_stopped(server: ToolsServer) -> None:
+    def stop(*_: object) -> None:
+        # shutdown() waits for the loop that this very thread may be in.
+        threading.Thread(target=server.shutdown, daemon=True).start()
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _wait(engine: Engine, name: str, info: ModelInfo | None) -> None:
+    """Wait for the model, showing how it goes on a terminal."""
+    began = time.monotonic()
+    size = info.size_bytes if info else 0
+    shows = sys.stderr.isatty()
+    try:
+        while not engine.wait_until_loaded(timeout=0.5):
+            if shows:
+                share = f" {min(100, 100 * engine.loaded_bytes // size)}%" if size else ""
+                seconds = time.monotonic() - began
+                print(
+                    f"\rloading {name}{share} {seconds:.0f} s ", end="", file=sys.stderr, flush=True
+                )
+    except StartupError:
+        raise
+    except Exception as error:
+        raise StartupError(
+            f"{name} can't be loaded: {type(error).__name__}: {error}",
+            "Check that the folder is complete and that this mlx-lm knows the architecture.",
+        ) from error
+    if shows:
+        print("\r\033[K", end="", file=sys.stderr)
+
+
+def _banner(url: str, engine: Engine, config: ServerConfig, info: ModelInfo | None) -> str:
+    model = engine.model
+    return banner(
+        url,
+        info or ModelInfo(Path(str(config.model)), model.name, "from the hub", 0),
+        family=model.family.name,
+        why=model.why,
+        template=model.template.origin,
+        context_length=model.context_length,
+        api_key=config.api_key is not None,
+    )

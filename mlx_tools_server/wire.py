@@ -1,0 +1,212 @@
+"""What all dialects share on the wire: reading a JSON body field by field, and writing SSE.
+
+Rules of this file:
+- `null` for an optional field means that it is absent; unknown fields are ignored.
+- A field of the wrong type or out of range is a BadRequest that names it.
+- Numbers are finite and whole where they must be; `true` is no number.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .errors import BadRequest
+from .messages import Sampling
+
+# No value of a request has a reason to be larger; it keeps arithmetic on them safe.
+MAX_INTEGER = 1 << 31
+
+_MISSING: Any = object()
+
+
+class Fields:
+    """A JSON object of a request; `path` is where it stands, for messages."""
+
+    def __init__(self, data: Any, path: str = "") -> None:
+        if not isinstance(data, Mapping):
+            raise BadRequest(f"{path or 'The body'} must be a JSON object.", param=path or None)
+        self._data = data
+        self._path = path
+
+    def at(self, name: str) -> str:
+        """Return the full name of a field."""
+        return f"{self._path}.{name}" if self._path else name
+
+    def raw(self, name: str) -> Any:
+        """Return the value as it is; None if absent."""
+        return self._data.get(name)
+
+    def wrong(self, name: str, wanted: str) -> BadRequest:
+        """Return the error for a field that is not what it must be."""
+        shown = repr(self._data.get(name))
+        if len(shown) > 60:
+            shown = f"{shown[:57]}..."
+        return BadRequest(f"{self.at(name)} must be {wanted}, not {shown}.", param=self.at(name))
+
+    def text(self, name: str, default: Any = _MISSING) -> Any:
+        """Return a string; without a default it is required."""
+        value = self._data.get(name)
+        if value is None:
+            return self._absent(name, default, "a string")
+        if not isinstance(value, str):
+            raise self.wrong(name, "a string")
+        return value
+
+    def flag(self, name: str, default: bool) -> bool:
+        """Return a boolean."""
+        value = self._data.get(name)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise self.wrong(name, "true or false")
+        return value
+
+    def number(self, name: str, default: float, low: float, high: float) -> float:
+        """Return a finite number within the bounds."""
+        value = self._data.get(name)
+        if value is None:
+            return default
+        numeric = isinstance(value, int | float) and not isinstance(value, bool)
+        if not numeric or not math.isfinite(value) or not low <= value <= high:
+            raise self.wrong(name, f"a number from {low:g} to {high:g}")
+        return float(value)
+
+    def integer(self, name: str, default: Any, low: int, high: int = MAX_INTEGER) -> Any:
+        """Return a whole number within the bounds."""
+        value = self._data.get(name)
+        if value is None:
+            return default
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise self.wrong(name, f"a whole number from {low} to {high}")
+        return value
+
+    def items(self, name: str, default: Any = _MISSING) -> Sequence[Any]:
+        """Return a list."""
+        value = self._data.get(name)
+        if value is None:
+            value = self._absent(name, default, "a list")
+        if not isinstance(value, list | tuple):
+            raise self.wrong(name, "a list")
+        return value
+
+    def object(self, name: str, default: Any = _MISSING) -> Fields:
+        """Return an object."""
+        value = self._data.get(name)
+        if value is None:
+            value = self._absent(name, default, "an object")
+        return Fields(value, self.at(name))
+
+    def mapping(self, name: str) -> Mapping[str, Any]:
+        """Return an object as it is; empty if absent."""
+        value = self._data.get(name)
+        if value is None:
+            return {}
+        if not isinstance(value, Mapping):
+            raise self.wrong(name, "an object")
+        return value
+
+    def objects(self, name: str, default: Any = _MISSING) -> list[Fields]:
+        """Return a list of objects."""
+        path = self.at(name)
+        return [Fields(item, f"{path}[{i}]") for i, item in enumerate(self.items(name, default))]
+
+    def _absent(self, name: str, default: Any, wanted: str) -> Any:
+        if default is _MISSING:
+            raise BadRequest(
+                f"{self.at(name)} is missing; it must be {wanted}.", param=self.at(name)
+            )
+        return default
+
+
+def parse_json(raw: bytes) -> Fields:
+    """Return the body of a request; raises BadRequest if it is no JSON object."""
+    try:
+        return Fields(json.loads(raw.decode("utf-8"), parse_constant=_refuse))
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"The body is not UTF-8: {error.reason} at byte {error.start}.") from error
+    except RecursionError as error:
+        raise BadRequest("The body nests too deeply.") from error
+    except ValueError as error:
+        raise BadRequest(f"The body is not JSON: {error}.") from error
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def read_sampling(body: Fields, defaults: Sampling) -> Sampling:
+    """Return the sampling settings of an OpenAI-style body, with upstream's own fields."""
+    return Sampling(
+        temperature=body.number("temperature", defaults.temperature, 0, 100),
+        top_p=body.number("top_p", defaults.top_p, 0, 1),
+        top_k=body.integer("top_k", defaults.top_k, 0),
+        min_p=body.number("min_p", defaults.min_p, 0, 1),
+        xtc_probability=body.number("xtc_probability", defaults.xtc_probability, 0, 1),
+        xtc_threshold=body.number("xtc_threshold", defaults.xtc_threshold, 0, 0.5),
+        repetition_penalty=body.number("repetition_penalty", 0.0, 0, 100),
+        repetition_context_size=body.integer("repetition_context_size", 20, 0),
+        presence_penalty=body.number("presence_penalty", 0.0, -100, 100),
+        presence_context_size=body.integer("presence_context_size", 20, 0),
+        frequency_penalty=body.number("frequency_penalty", 0.0, -100, 100),
+        frequency_context_size=body.integer("frequency_context_size", 20, 0),
+        logit_bias=_logit_bias(body),
+        seed=_seed(body),
+    )
+
+
+def _logit_bias(body: Fields) -> dict[int, float]:
+    bias = Fields(body.mapping("logit_bias"), body.at("logit_bias"))
+    result = {}
+    for key in body.mapping("logit_bias"):
+        try:
+            token = int(key)
+        except ValueError:
+            token = -1
+        if not 0 <= token < MAX_INTEGER:
+            raise BadRequest(
+                f"logit_bias has the key {key[:40]!r}; its keys must be token ids.",
+                param="logit_bias",
+            )
+        result[token] = bias.number(key, 0.0, -10_000, 10_000)
+    return result
+
+
+def _seed(body: Fields) -> int | None:
+    seed = body.integer("seed", None, -(1 << 63), (1 << 64) - 1)
+    return None if seed is None else int(seed) % (1 << 64)
+
+
+def read_stop(body: Fields, name: str = "stop") -> tuple[str, ...]:
+    """Return the stop strings; empty ones mean none."""
+    value = body.raw(name)
+    words = [value] if isinstance(value, str) else value
+    if words is None:
+        return ()
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise body.wrong(name, "a string or a list of strings")
+    if len(words) > 16 or any(len(word) > 256 for word in words):
+        raise BadRequest(
+            f"{name} may have 16 strings of 256 characters at most.", param=body.at(name)
+        )
+    return tuple(word for word in words if word)
+
+
+def sse(data: Any, event: str = "") -> bytes:
+    """Return one server-sent event whose data is JSON."""
+    head = f"event: {event}\n" if event else ""
+    return f"{head}data: {to_json(data)}\n\n".encode()
+
+
+def to_json(data: Any) -> str:
+    """Return compact JSON that can be encoded as UTF-8, whatever strings it holds."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(data, separators=(",", ":"))
+    return text
