@@ -124,8 +124,14 @@ class ToolsHandler(APIHandler):  # type: ignore[misc]
     def handle_health_check(self) -> None:
         """Say whether the model answers."""
         healthy = self._turns.engine.is_healthy
-        counts = dict(self._turns.counters.snapshot())
-        body = {"status": "ok" if healthy else "failed", "version": __version__, "counts": counts}
+        waiting, in_flight = self._turns.engine.load
+        body = {
+            "status": "ok" if healthy else "failed",
+            "version": __version__,
+            "waiting": waiting,
+            "in_flight": in_flight,
+            "counts": dict(self._turns.counters.snapshot()),
+        }
         self._send(200 if healthy else 503, body)
 
     def handle_models_request(self) -> None:

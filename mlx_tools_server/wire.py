@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from .messages import Sampling
 MAX_INTEGER = 1 << 31
 
 _MISSING: Any = object()
+
+_FRAGILE = re.compile("[\\x85\\u2028\\u2029\\ud800-\\udfff]")
 
 
 class Fields:
@@ -203,10 +206,14 @@ def sse(data: Any, event: str = "") -> bytes:
 
 
 def to_json(data: Any) -> str:
-    """Return compact JSON that can be encoded as UTF-8, whatever strings it holds."""
+    """Return compact JSON on one line, for clients of any taste.
+
+    Many split a stream at every character that Unicode calls a line break; a lone surrogate has
+    no UTF-8 form. Both have escapes.
+    """
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(data, separators=(",", ":"))
-    return text
+    return _FRAGILE.sub(_escaped, text) if _FRAGILE.search(text) else text
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"

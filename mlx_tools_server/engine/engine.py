@@ -97,6 +97,11 @@ class Engine(GenerationLoop):
         return int(mx.get_active_memory())
 
     @property
+    def load(self) -> tuple[int, int]:
+        """How many requests wait, and how many are in flight."""
+        return self._jobs.load()
+
+    @property
     def model(self) -> LoadedModel:
         """The loaded model."""
         if self._model is None:

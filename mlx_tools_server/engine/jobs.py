@@ -134,6 +134,12 @@ class JobQueue:
             raise queue.Empty
         return job.request()
 
+    def load(self) -> tuple[int, int]:
+        """Return how many jobs wait, and how many are in flight."""
+        with self._ready:
+            waiting = sum(not job.over for job in (*self._waiting, *self._suspects))
+            return waiting, sum(not job.over for job in self._in_flight)
+
     def suspend(self) -> list[Job]:
         """Take all jobs in flight, after a failure; the caller retries or ends each of them."""
         with self._ready:
