@@ -196,8 +196,9 @@ class ToolsHandler(APIHandler):  # type: ignore[misc]
     def _stream(self, events: Generator[Event, None, None], encoder: Encoder) -> None:
         first = next(events)  # raises what is wrong before the headers
         self._set_stream_headers()
-        self._write_chunk(b"".join(encoder.encode(first)))
         spoke = time.monotonic()
+        if data := b"".join(encoder.encode(first)):
+            self._write_chunk(data)
         for event in self._while_connected(events):
             data = b"".join(encoder.encode(event))
             if not data and time.monotonic() - spoke > KEEPALIVE:

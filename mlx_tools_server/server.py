@@ -31,6 +31,8 @@ from .turn import Turns
 
 log = logging.getLogger(__name__)
 
+# Seconds that open streams have to say goodbye.
+FAREWELL = 2.0
 # Connections that may wait to be accepted; agents open many at once.
 BACKLOG = 512
 
@@ -93,11 +95,11 @@ def serve(config: ServerConfig, info: ModelInfo | None) -> int:
         if engine.rank != 0:
             engine.join()
             return 0
-        server.turns = Turns(engine)
+        server.turns = turns = Turns(engine)
         print(_banner(server.url, engine, config, info), flush=True)
         _serve_until_stopped(server)
-        server.turns = None
-        del engine
+        engine.stop_and_join()
+        turns.wait_until_ended(FAREWELL)  # each open stream is told that the server stops
     return 0
 
 

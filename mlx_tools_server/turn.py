@@ -47,6 +47,13 @@ class Turns:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.counters = Counters()
+        self._ended = threading.Condition()
+        self._running = 0
+
+    def wait_until_ended(self, timeout: float) -> None:
+        """Wait, at most `timeout` seconds, until no turn runs any more."""
+        with self._ended:
+            self._ended.wait_for(lambda: self._running == 0, timeout)
 
     def chat(self, request: ChatRequest) -> Generator[Event, None, None]:
         """Answer a conversation; raises RequestError before the first event if it can't."""
@@ -64,11 +71,16 @@ class Turns:
         self.counters.add("requests")
         calls = _Calls(tools, self.counters)
         events = self.engine.run(prompt, options)
+        with self._ended:
+            self._running += 1
         try:
             for event in events:
                 yield calls.see(event)
         finally:
             events.close()
+            with self._ended:
+                self._running -= 1
+                self._ended.notify_all()
 
 
 class _Calls:

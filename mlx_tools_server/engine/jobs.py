@@ -19,10 +19,10 @@ from typing import Any
 from .reader import Reader
 from .seams import Context, answer_reader, interrupt
 
-# A job that failed and passed its probation this often is the likely cause itself.
-MAX_RETRIES = 3
+# Each try gets a job further, so this only bounds what a failing machine costs.
+MAX_RETRIES = 16
 # Tokens after which a job is past the step at which its batch failed.
-PROBATION_TOKENS = 2
+PROBATION_TOKENS = 8
 
 
 class Job:
@@ -144,9 +144,7 @@ class JobQueue:
         """Take all jobs in flight, after a failure; the caller retries or ends each of them."""
         with self._ready:
             taken = [job for job in self._in_flight if not job.over]
-            taken += self._suspects
             self._in_flight, self._on_probation = [], None
-            self._suspects.clear()
         return taken
 
     def suspect(self, job: Job) -> None:
@@ -158,7 +156,8 @@ class JobQueue:
         """Take all jobs, for the end of the server."""
         taken = self.suspend()
         with self._ready:
-            taken += self._waiting
+            taken += (*self._suspects, *self._waiting)
+            self._suspects.clear()
             self._waiting.clear()
         return taken
 

@@ -1,0 +1,173 @@
+"""Bad requests, from the real server: a clear error each, and nobody else is hurt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from .live import Live, user
+
+pytestmark = pytest.mark.mlx
+
+CHAT = "/v1/chat/completions"
+OK = {"model": "m", "messages": [user("fine")]}
+FUNCTION = {"type": "function", "function": {"name": "f"}}
+
+# What the body is changed by, the field that the error names, a word of its message.
+BAD: dict[str, tuple[dict[str, Any], str, str]] = {
+    "no messages": ({"messages": None}, "messages", "missing"),
+    "empty messages": ({"messages": []}, "messages", "empty"),
+    "messages as text": ({"messages": "hi"}, "messages", "list"),
+    "a message as text": ({"messages": ["hi"]}, "messages[0]", "object"),
+    "no role": ({"messages": [{"content": "x"}]}, "messages[0].role", "missing"),
+    "unknown role": ({"messages": [{"role": "king"}]}, "messages[0].role", "assistant"),
+    "content as number": (
+        {"messages": [{"role": "user", "content": 5}]},
+        "messages[0].content",
+        "list",
+    ),
+    "an image": (
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+        "messages[0].content[0].type",
+        "text only",
+    ),
+    "temperature as text": ({"temperature": "hot"}, "temperature", "number"),
+    "temperature too high": ({"temperature": 1e300}, "temperature", "from 0 to 100"),
+    "temperature as true": ({"temperature": True}, "temperature", "number"),
+    "top_k negative": ({"top_k": -1}, "top_k", "whole number"),
+    "max_tokens zero": ({"max_tokens": 0}, "max_tokens", "1 or more"),
+    "max_tokens as fraction": ({"max_tokens": 1.5}, "max_tokens", "whole number"),
+    "stop as number": ({"stop": 5}, "stop", "string"),
+    "stop with a null": ({"stop": [None]}, "stop", "strings"),
+    "xtc above its range": ({"xtc_threshold": 0.9, "xtc_probability": 1}, "xtc_threshold", "0.5"),
+    "a token that is none": ({"logit_bias": {"99999999": 5}}, "logit_bias", "tokens are 0 to"),
+    "a huge token": ({"logit_bias": {str(2**70): 5}}, "logit_bias", "token ids"),
+    "a token by name": ({"logit_bias": {"the": 5}}, "logit_bias", "token ids"),
+    "a bias that is none": ({"logit_bias": {"5": "x"}}, "logit_bias.5", "number"),
+    "penalty window": ({"repetition_context_size": 2**70}, "repetition_context_size", "whole"),
+    "n": ({"n": 2}, "n", "one answer"),
+    "tools as an object": ({"tools": {}}, "tools", "list"),
+    "a tool without a name": ({"tools": [{"type": "function"}]}, "tools[0].function", "missing"),
+    "a tool of another kind": ({"tools": [{"type": "web_search"}]}, "tools[0].type", "function"),
+    "tool_choice unknown": ({"tool_choice": "maybe"}, "tool_choice", "auto"),
+    "tool_choice of no tool": (
+        {"tools": [FUNCTION], "tool_choice": {"type": "function", "function": {"name": "g"}}},
+        "tool_choice",
+        "not among the tools",
+    ),
+    "a template": ({"chat_template": "{{ 1 }}"}, "chat_template", "--chat-template"),
+    "a template among its arguments": (
+        {"chat_template_kwargs": {"chat_template": ""}},
+        "chat_template_kwargs.chat_template",
+        "can't be sent",
+    ),
+    "stream_options as text": ({"stream_options": "x"}, "stream_options", "object"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("name", BAD)
+def test_bad_field(name: str, stream: bool, live: Live) -> None:
+    """A bad field is a 400 in OpenAI's envelope that names it and says what is right."""
+    change, param, words = BAD[name]
+
+    response = live.post(CHAT, {**OK, "stream": stream, **change})
+
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert error["param"] == param
+    assert words in error["message"]
+    assert error["type"] == "invalid_request_error"
+
+
+BODIES = {
+    "empty": b"",
+    "not JSON": b"{",
+    "no object": b"[]",
+    "not UTF-8": b'{"model": "\xff"}',
+    "NaN": b'{"temperature": NaN}',
+    "too deep": b'{"messages":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "a number of 5000 digits": b'{"seed": ' + b"9" * 5000 + b"}",
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_bad_body(name: str, live: Live) -> None:
+    """A body that is no JSON object is a 400 that says why."""
+    response = live.client.post(CHAT, content=BODIES[name])
+
+    assert response.status_code == 400
+    assert response.json()["error"]["message"]
+
+
+RAW: dict[str, dict[str, Any]] = {
+    "empty prompt": {"prompt": ""},
+    "several prompts": {"prompt": ["a", "b"]},
+    "tokens out of range": {"prompt": [1, 2, 10**9]},
+    "suffix": {"prompt": "a", "suffix": "b"},
+    "best of two": {"prompt": "a", "best_of": 2},
+}
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_bad_prompt(name: str, live: Live) -> None:
+    """A raw prompt that can't be continued is a 400."""
+    response = live.post("/v1/completions", {"model": "m", **RAW[name]})
+
+    assert response.status_code == 400
+    assert response.json()["error"]["message"]
+
+
+def test_prompt_over_the_context(live: Live) -> None:
+    """A prompt that does not fit is a 400 with the code that clients act on."""
+    for stream in (False, True):
+        body = live.body("short", stream=stream)
+        body["messages"].insert(0, {"role": "user", "content": "word " * 9000})
+
+        response = live.post(CHAT, body)
+
+        assert response.status_code == 400
+        assert response.json()["error"]["code"] == "context_length_exceeded"
+        assert "8192 tokens" in response.json()["error"]["message"]
+
+
+def test_routes(live: Live) -> None:
+    """Routes answer with and without /v1, a query or a last slash; others say what there is."""
+    get = live.client.get
+    assert get("/v1/models?limit=1000").json()["data"][0]["id"] == "model"
+    assert get("/models/").json() == get("/v1/models").json()
+    assert get("/v1/models/any/name").json()["id"] == "any/name"
+    assert get("/v1/models").json()["data"][0]["context_length"] == 8192
+    assert get("/health?x=1").json()["status"] == "ok"
+    assert live.client.head("/health").headers["content-length"] != "0"
+    assert live.post("/chat/completions?beta=true", OK).status_code == 200
+    assert get("/v1/nothing").status_code == 404
+    assert "/v1/chat/completions" in get("/v1/nothing").json()["error"]["message"]
+    assert get(CHAT).status_code == 405
+    assert live.client.post("/health", json={}).status_code == 405
+
+
+def test_body_in_chunks(live: Live) -> None:
+    """A body may come in chunks, without a length."""
+    body = httpx.Request("POST", live.url, json=OK).content
+    parts = iter([body[:10], body[10:]])
+
+    assert live.client.post(CHAT, content=parts).status_code == 200
+
+
+def test_foreign_pages_are_refused(live: Live) -> None:
+    """A web page of another origin, or one that rebinds a name, can't drive the model."""
+    for headers in ({"Origin": "https://evil.example"}, {"Host": "evil.example"}):
+        response = live.post(CHAT, OK, headers=headers)
+        assert response.status_code == 403
+        assert "access-control-allow-origin" not in response.headers
+
+
+def test_connection_is_kept(live: Live) -> None:
+    """One connection serves request after request, streamed or refused."""
+    for _ in range(3):
+        assert live.stream("kept alive").content == "kept alive"
+        assert live.post(CHAT, {**OK, "n": 2}).status_code == 400
+        assert live.post(CHAT, OK).status_code == 200
