@@ -25,7 +25,7 @@ from .errors import StartupError
 from .models import ModelInfo, inspect_model, is_hub_id
 from .options import near
 
-COMMANDS = ("serve",)
+COMMANDS = ("serve", "demo", "bench")
 SHOWN_LENGTH = 200
 
 
@@ -41,8 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
+    command = "serve"
     if argv and not argv[0].startswith("-"):
-        _check_command(argv.pop(0))
+        command = argv.pop(0)
+        _check_command(command)
+    if command != "serve":
+        return _side_command(command, argv)
     args = read_args(argv)
     config = resolve(args, os.environ)
     if args.print_config:
@@ -56,12 +60,26 @@ def _run(argv: list[str]) -> int:
     return serve(config, info)
 
 
+def _side_command(name: str, argv: list[str]) -> int:
+    """Run a command beside the server; each imports only what it needs."""
+    if name == "demo":
+        if argv:
+            raise StartupError(f"demo takes no arguments, not {argv[0]}", "Run it as it is.")
+        from . import demo
+
+        return demo.run()
+    from . import bench
+
+    return bench.run(argv)
+
+
 def _check_command(name: str) -> None:
     if name in COMMANDS:
         return
     folder = f"Give the model as --model-path {name}." if os.path.isdir(name) else ""
     raise StartupError(
-        f"Unknown command: {name}", folder or near(name, COMMANDS) or "There is only `serve`."
+        f"Unknown command: {name}",
+        folder or near(name, COMMANDS) or f"There are: {', '.join(COMMANDS)}.",
     )
 
 

@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import os
+import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,13 +178,6 @@ def near(name: str, names: Iterable[str], prefix: str = "") -> str:
 
 def read_toml(path: str) -> dict[str, Any]:
     """What a TOML file holds."""
-    try:
-        import tomllib
-    except ImportError:
-        raise StartupError(
-            f"The config file {path} can't be read, because that needs Python 3.11",
-            "Use a newer Python, or give the settings as flags or environment variables.",
-        ) from None
     try:
         return tomllib.loads(Path(expand_user(path)).read_text(encoding="utf-8"))
     except OSError as error:

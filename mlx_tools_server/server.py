@@ -31,6 +31,8 @@ from .turn import Turns
 
 log = logging.getLogger(__name__)
 
+# Seconds a token of the demo model: about the pace of a large one, so that it can be watched.
+DEMO_DELAY = 0.02
 # Seconds that open streams have to say goodbye.
 FAREWELL = 2.0
 # Connections that may wait to be accepted; agents open many at once.
@@ -83,7 +85,7 @@ def serve(config: ServerConfig, info: ModelInfo | None) -> int:
     with contextlib.ExitStack() as stack:
         if config.demo:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            write_checkpoint(folder)
+            write_checkpoint(folder, step_delay=DEMO_DELAY)
             info = replace(inspect_model(folder, trust_remote_code=True), name="demo")
             config = replace(config, model=str(folder), trust_remote_code=True)
         if info is not None and config.context_length is None:

@@ -23,8 +23,6 @@ from mlx_tools_server.config import (
 )
 from mlx_tools_server.errors import StartupError
 
-needs_toml = pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib came with 3.11")
-
 
 def from_flags(**flags: Any) -> ServerConfig:
     given = {"--" + name.replace("_", "-"): value for name, value in flags.items()}
@@ -217,7 +215,6 @@ def test_unknown_folder_argument(tmp_path: Path) -> None:
         load_config([str(tmp_path)], {})
 
 
-@needs_toml
 @pytest.mark.parametrize("by_flag", [True, False], ids=["--config", "MLX_TOOLS_CONFIG"])
 def test_file(tmp_path: Path, by_flag: bool) -> None:
     """The file is named by flag or environment, and its keys are the fields' names."""
@@ -241,7 +238,6 @@ def test_file(tmp_path: Path, by_flag: bool) -> None:
     )
 
 
-@needs_toml
 @pytest.mark.parametrize("content", [b"port = ", b"port: 1", b"\xff"])
 def test_broken_file(tmp_path: Path, content: bytes) -> None:
     """A file that is no TOML is named, with what is wrong in it."""
@@ -250,14 +246,6 @@ def test_broken_file(tmp_path: Path, content: bytes) -> None:
 
     with pytest.raises(StartupError, match=r"server\.toml is not valid TOML"):
         load_config(["--config", str(file)], {})
-
-
-def test_file_without_tomllib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without Python's TOML reader the config file is refused by naming the version it needs."""
-    monkeypatch.setitem(sys.modules, "tomllib", None)
-
-    with pytest.raises(StartupError, match=r"needs Python 3\.11"):
-        load_config(["--config", str(tmp_path / "server.toml")], {})
 
 
 def test_template_file(tmp_path: Path) -> None:

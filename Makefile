@@ -1,0 +1,58 @@
+# Everything a person or CI does here. On a fresh machine, python3 and make are enough.
+
+# The first Python on the path that is new enough.
+PYTHON ?= $(or $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; \
+	done),$(error Python 3.11 or newer is needed, which mlx-lm asks for))
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# macOS has Metal; elsewhere the CPU build, unless EXTRA says cuda.
+EXTRA  ?= $(if $(filter Darwin,$(shell uname -s)),metal,cpu)
+
+.PHONY: help demo test check format lint types imports slow wheel bench clean
+.DEFAULT_GOAL := help
+
+help:  ## show this
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+$(BIN)/.run: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[$(EXTRA)]'
+	@touch $@
+
+$(BIN)/.test: $(BIN)/.run
+	$(BIN)/python -m pip install --quiet -e '.[$(EXTRA),test]'
+	@touch $@
+
+demo: $(BIN)/.run  ## start a server with the built-in model and stream a tool call
+	@$(BIN)/python -m mlx_tools_server demo
+
+test: $(BIN)/.test  ## run the tests
+	$(BIN)/python -m pytest -q -m 'not slow and not real_model'
+
+slow: $(BIN)/.test  ## run all tests, those with a real model included
+	$(BIN)/python -m pytest -q
+
+check: format lint types imports test  ## all that must be true before a commit
+
+format: $(BIN)/.test
+	$(BIN)/ruff format --check .
+
+lint: $(BIN)/.test
+	$(BIN)/ruff check .
+
+types: $(BIN)/.test
+	$(BIN)/mypy
+
+imports: $(BIN)/.test
+	$(BIN)/lint-imports
+
+wheel: $(BIN)/.test  ## build the wheel
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+bench: $(BIN)/.run  ## measure what parsing and rendering cost
+	$(BIN)/python -m mlx_tools_server bench parser
+
+clean:  ## remove what was built
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
