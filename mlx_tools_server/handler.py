@@ -16,8 +16,9 @@ import select
 import socket
 import time
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
@@ -43,6 +44,8 @@ from .wire import Fields, parse_json, to_json
 
 log = logging.getLogger(__name__)
 
+R = TypeVar("R", ChatRequest, TextRequest)
+
 # Seconds of silence after which a stream says that it is alive; proxies give up after 20.
 KEEPALIVE = 2.0
 # Seconds a client may take to send its request or to read what it was sent.
@@ -64,6 +67,7 @@ class ToolsHandler(APIHandler):  # type: ignore[misc]
         self._turns = turns
         self._config = config
         self._started = False
+        self._body_waits = False
         super().__init__(turns.engine, *args, **kwargs)
 
     # Routes.
@@ -87,6 +91,8 @@ class ToolsHandler(APIHandler):  # type: ignore[misc]
     def _serve(self, method: str) -> None:
         """Answer one request: the boundary at which every error becomes an answer."""
         self._started = False
+        # A body that is not read would be taken for the next request of the connection.
+        self._body_waits = self._has_body()
         try:
             if method == "OPTIONS":
                 self._send(204, None)
@@ -157,14 +163,21 @@ class ToolsHandler(APIHandler):  # type: ignore[misc]
     def handle_chat_completions(self) -> None:
         """Answer a conversation."""
         request = chat.parse(self._read_body(), self._defaults())
-        encoder = partial(chat.ChatEncoder, request)
+        encoder = partial(chat.ChatEncoder, self._named(request))
         self._answer(request, self._turns.chat(request), encoder, "chatcmpl")
 
     def handle_text_completions(self) -> None:
         """Continue a raw prompt."""
         request = completions.parse(self._read_body(), self._defaults())
-        encoder = partial(completions.TextEncoder, request)
+        encoder = partial(completions.TextEncoder, self._named(request))
         self._answer(request, self._turns.text(request), encoder, "cmpl")
+
+    def _named(self, request: R) -> R:
+        """Return the request with the model's own name where the client gave none."""
+        if request.options.model:
+            return request
+        options = replace(request.options, model=self._turns.engine.model.name)
+        return replace(request, options=options)
 
     def _defaults(self) -> Sampling:
         config = self._config
@@ -220,23 +233,29 @@ class ToolsHandler(APIHandler):  # type: ignore[misc]
             yield event
 
     def _client_left(self) -> bool:
-        readable, _, _ = select.select([self.connection], [], [], 0)
-        if not readable:
-            return False
+        poll = select.poll()  # unlike select(), it takes any number of open files
+        poll.register(self.connection, select.POLLIN)
         try:
-            return not self.connection.recv(1, socket.MSG_PEEK)
-        except (BlockingIOError, InterruptedError):
-            return False
+            return bool(poll.poll(0)) and not self.connection.recv(1, socket.MSG_PEEK)
         except OSError:
             return True
 
     # Bytes.
 
+    def _has_body(self) -> bool:
+        return self.headers.get("Content-Length", "0") != "0" or self._in_chunks
+
+    @property
+    def _in_chunks(self) -> bool:
+        return "chunked" in (self.headers.get("Transfer-Encoding") or "").lower()
+
     def _read_body(self) -> Fields:
-        return parse_json(self._read_raw())
+        raw = self._read_raw()
+        self._body_waits = False
+        return parse_json(raw)
 
     def _read_raw(self) -> bytes:
-        if "chunked" in (self.headers.get("Transfer-Encoding") or "").lower():
+        if self._in_chunks:
             return b"".join(self._read_chunks())
         length = self.headers.get("Content-Length")
         if length is None:
@@ -244,7 +263,6 @@ class ToolsHandler(APIHandler):  # type: ignore[misc]
         if not length.isdecimal():
             raise BadRequest(f"Content-Length must be a number, not {length[:40]!r}.")
         if int(length) > MAX_BODY:
-            self.close_connection = True
             raise TooLarge(f"The body has {length} bytes; {MAX_BODY} are accepted.")
         return self._read_exactly(int(length))
 
@@ -258,7 +276,6 @@ class ToolsHandler(APIHandler):  # type: ignore[misc]
                 raise BadRequest("The chunked body is malformed.") from None
             total += size
             if size < 0 or total > MAX_BODY:
-                self.close_connection = True
                 raise TooLarge(f"The body has more than the {MAX_BODY} bytes that are accepted.")
             if size == 0:
                 while self._read_line().strip():
@@ -271,7 +288,6 @@ class ToolsHandler(APIHandler):  # type: ignore[misc]
         try:
             data: bytes = self.rfile.read(size)
         except TimeoutError:
-            self.close_connection = True
             raise RequestTimeout(f"The body did not come within {TIMEOUT:g} s.") from None
         if len(data) < size:
             raise ConnectionAbortedError
@@ -282,6 +298,7 @@ class ToolsHandler(APIHandler):  # type: ignore[misc]
         return line
 
     def _send(self, status: int, body: dict[str, Any] | None) -> None:
+        self.close_connection = self.close_connection or self._body_waits
         data = b"" if body is None else to_json(body).encode()
         self._set_completion_headers(status)
         if status != 204:
@@ -295,10 +312,18 @@ class ToolsHandler(APIHandler):  # type: ignore[misc]
         if self._started:
             self.close_connection = True
             return
-        if self.command == "POST" and error.status in (401, 403, 404, 405, 411):
-            self.close_connection = True  # its body was not read
         with contextlib.suppress(ConnectionError, TimeoutError):
             self._send(error.status, openai_error(error))
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer a request that the base class can't read, in the same envelope."""
+        if not hasattr(self, "headers"):  # not even its first lines were HTTP
+            super().send_error(code, message, explain)
+            return
+        error = BadRequest(message or explain or "The request can't be understood.")
+        error.status = code
+        self.close_connection = True
+        self._send_error(error)
 
     def _write_chunk(self, data: bytes) -> None:
         """Write a piece of a stream; an empty piece ends it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import httpx
@@ -171,3 +172,33 @@ def test_connection_is_kept(live: Live) -> None:
         assert live.stream("kept alive").content == "kept alive"
         assert live.post(CHAT, {**OK, "n": 2}).status_code == 400
         assert live.post(CHAT, OK).status_code == 200
+
+
+UNREAD = {
+    "no such route": ("POST /nothing HTTP/1.1\r\nContent-Length: 3\r\n", "404"),
+    "a length that is none": (f"POST {CHAT} HTTP/1.1\r\nContent-Length: x\r\n", "400"),
+    "a body that is too large": (f"POST {CHAT} HTTP/1.1\r\nContent-Length: 99999999999\r\n", "413"),
+    "a GET with a body": ("GET /health HTTP/1.1\r\nContent-Length: 3\r\n", "200"),
+    "an unknown method": ("BREW /coffee HTTP/1.1\r\n", "501"),
+}
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_body_that_is_not_read(name: str, live: Live) -> None:
+    """Where a body is left unread the connection ends, so it is not taken for a request."""
+    head, status = UNREAD[name]
+    host, port = live.url.removeprefix("http://").split(":")
+
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(f"{head}Host: {host}\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+    assert "connection: close" in answer.lower()
+    assert status in answer.split("\n")[0]
+
+
+def test_no_length(live: Live) -> None:
+    """A POST with neither a length nor chunks is told to send one."""
+    response = live.client.send(httpx.Request("POST", f"{live.url}{CHAT}"))
+
+    assert response.status_code in (400, 411)
