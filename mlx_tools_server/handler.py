@@ -11,6 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import select
 import socket
@@ -210,9 +211,7 @@ class ToolsHandler(APIHandler):  # type: ignore[misc]
         first = next(events)  # raises what is wrong before the headers
         self._set_stream_headers()
         spoke = time.monotonic()
-        if data := b"".join(encoder.encode(first)):
-            self._write_chunk(data)
-        for event in self._while_connected(events):
+        for event in self._never_cut(itertools.chain([first], self._while_connected(events))):
             data = b"".join(encoder.encode(event))
             if not data and time.monotonic() - spoke > KEEPALIVE:
                 data = encoder.keepalive()
@@ -220,6 +219,16 @@ class ToolsHandler(APIHandler):  # type: ignore[misc]
                 self._write_chunk(data)
                 spoke = time.monotonic()
         self._write_chunk(b"")
+
+    def _never_cut(self, events: Iterator[Event]) -> Iterator[Event]:
+        """Pass events on; what breaks behind them becomes an event, since the answer has begun."""
+        try:
+            yield from events
+        except (ConnectionError, TimeoutError):
+            raise
+        except Exception:
+            log.exception("a stream failed")
+            yield Failed("The server failed on this request; its log says why.")
 
     def _while_connected(self, events: Iterator[Event]) -> Iterator[Event]:
         """Pass events on, looking now and then whether the client is still there."""
