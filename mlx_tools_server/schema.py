@@ -12,22 +12,36 @@ from __future__ import annotations
 
 import ast
 import json
-import math
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from typing import Any, TypeAlias
+from urllib.parse import unquote
 
 import jsonschema
-import referencing
 from jsonschema.validators import extend
+
+from .jsontext import dumps as dumps
+from .jsontext import finite, nests_deeper
+from .jsontext import loads as loads
 
 Kinds: TypeAlias = frozenset[str]
 
 # Deeper nesting of references and combinators than any hand-written or generated schema has.
 MAX_DEPTH = 32
+
+# Deeper values stay text. It keeps every recursion over arguments far from Python's limit.
+MAX_NESTING = 100
+
+# Integers of more digits have no decimal form in Python, unless it is told otherwise.
+MAX_DIGITS = 4300
+
+# Seconds of processor time that one validation may take; a usual one takes a thousandth of it.
+MAX_SECONDS = 0.4
 
 # Spellings of types seen in tool definitions that were written for other APIs.
 ALIASES = {
@@ -46,54 +60,25 @@ ALIASES = {
 }
 KINDS = frozenset({"string", "integer", "number", "boolean", "null", "object", "array"})
 
-_INTEGER = re.compile(r"[+-]?\d+")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?")
-_JSON_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d{1,4})?")
-_NUMBER_START = re.compile(r"-?[0-9.]*([eE][+-]?\d*)?")
-
-
-def dumps(value: object) -> str:
-    """Return `value` as JSON text that can be encoded as UTF-8 whatever strings it holds."""
-    text = json.dumps(value, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # a lone surrogate has no UTF-8 form, but an escape
-        return json.dumps(value)
-    return text
-
-
-def loads(text: str) -> Any:
-    """Return the JSON value of `text`; raw newlines in strings pass, NaN and infinities don't.
-
-    Raises:
-        ValueError: the text is not JSON, nests too deeply, or holds a number out of range.
-    """
-    try:
-        return json.loads(text, strict=False, parse_constant=_refuse, parse_float=_finite)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-
-
-def _refuse(constant: str) -> object:
-    raise ValueError(f"{constant} is not JSON")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if math.isinf(value):
-        raise ValueError(f"{text} is out of range")
-    return value
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
+_JSON_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
+_JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,4})?")
+_NUMBER_START = re.compile(r"-?[0-9.]*([eE][+-]?[0-9]*)?")
+_INDEX = re.compile(r"[0-9]{1,9}")
+_PYTHON_ESCAPES = "\\'\"abfnrtvxuUN01234567\r\n"
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class ValueType:
     """What one parameter may be: its JSON types, None where the schema does not say.
 
-    `literals` are the members of an enum or const; they matter only where some are not strings.
+    `words` are strings of an enum or const, which stay strings where other members are not.
     """
 
     kinds: Kinds | None
-    literals: tuple[Any, ...] = ()
+    words: frozenset[str] = frozenset()
 
     @property
     def is_string(self) -> bool:
@@ -113,11 +98,8 @@ class ValueType:
 
     def convert(self, text: str) -> Any:
         """Return the value that `text` spells, or `text` itself where it spells none."""
-        if self.is_string:
+        if self.is_string or text in self.words:
             return text
-        for literal in self.literals:
-            if not isinstance(literal, str) and dumps(literal) == text.strip():
-                return literal
         if self.kinds is None:
             return container(text, {"object", "array"}, text)
         exact = "string" in self.kinds
@@ -153,23 +135,19 @@ def _boolean(text: str, exact: bool) -> object:
 
 
 def _integer(text: str, exact: bool) -> object:
-    try:
-        if _JSON_NUMBER.fullmatch(text) or (not exact and _NUMBER.fullmatch(text)):
-            if _INTEGER.fullmatch(text):
-                return int(text)
-            number = Decimal(text)
-            if number == number.to_integral_value():
-                return int(number)
-    except (ValueError, ArithmeticError):
-        pass  # more digits than Python converts: the raw text stays
-    return _NOTHING
+    # Beside a string, 1e3 is no integer: a hash looks like that.
+    if not (_JSON_INTEGER if exact else _NUMBER).fullmatch(text):
+        return _NOTHING
+    number = Decimal(text)
+    whole = number.adjusted() < MAX_DIGITS and number == number.to_integral_value()
+    return int(number) if whole else _NOTHING
 
 
 def _number(text: str, exact: bool) -> object:
     if not (_JSON_NUMBER if exact else _NUMBER).fullmatch(text):
         return _NOTHING
     try:
-        return int(text) if _INTEGER.fullmatch(text) else _finite(text)
+        return int(text) if _INTEGER.fullmatch(text) else finite(text)
     except ValueError:
         return _NOTHING
 
@@ -187,11 +165,15 @@ def container(text: str, kinds: Collection[str], default: Any, *, literal: bool 
         value = loads(source)
     except ValueError:
         value = _python_literal(source) if literal else None
+    if nests_deeper(value, MAX_NESTING):
+        return default
     kind = "object" if isinstance(value, dict) else "array" if isinstance(value, list) else ""
     return value if kind in kinds else default
 
 
 def _python_literal(source: str) -> Any:
+    # Python warns about escapes that it does not know, and keeps their backslash; so do we.
+    source = _ESCAPE.sub(lambda m: m[0] if m[1] in _PYTHON_ESCAPES else f"\\{m[0]}", source)
     try:
         return loads(json.dumps(ast.literal_eval(source)))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
@@ -254,13 +236,14 @@ class _References:
 
     def value_type(self, node: Any) -> ValueType:
         """Return the type that a node gives."""
-        literals: tuple[Any, ...] = ()
-        if isinstance(node, Mapping):
-            if isinstance(node.get("enum"), list):
-                literals = tuple(node["enum"])
-            elif "const" in node:
-                literals = (node["const"],)
-        return ValueType(self._kinds(node, 0), literals)
+        kinds = self._kinds(node, 0)
+        if kinds is None or "string" not in kinds:
+            return ValueType(kinds)
+        enum = node.get("enum")
+        members = enum if isinstance(enum, list) else [node.get("const")]
+        words = {member for member in members if isinstance(member, str)}
+        others = {dumps(member) for member in members if isinstance(member, int | float | None)}
+        return ValueType(kinds, frozenset(words - others))
 
     def _kinds(self, node: Any, depth: int) -> Kinds | None:
         if not isinstance(node, Mapping) or depth > MAX_DEPTH:
@@ -279,8 +262,9 @@ class _References:
 
     def _claims(self, node: Mapping[str, Any], depth: int) -> Iterator[Kinds | None]:
         """Yield what each keyword of a node says about its types; all of them hold together."""
-        if "type" in node:
-            yield _named_kinds(node["type"])
+        named = _named_kinds(node.get("type"))
+        if named is not None:
+            yield named
         elif isinstance(node.get("enum"), list):
             yield frozenset(map(_kind_of, node["enum"])) or None
         elif "const" in node:
@@ -309,7 +293,7 @@ def _branches(node: Mapping[str, Any], word: str) -> Sequence[Any]:
 
 def _named_kinds(names: Any) -> Kinds | None:
     names = names if isinstance(names, list) else [names]
-    words = {str(name).strip().lower() for name in names}
+    words = {name.strip().lower() if isinstance(name, str) else "" for name in names}
     kinds = frozenset(ALIASES.get(word, word) for word in words)
     return kinds if kinds and kinds <= KINDS else None
 
@@ -341,33 +325,49 @@ def _both(left: Kinds | None, right: Kinds | None) -> Kinds | None:
     return common or left
 
 
-def _target(reference: str, root: Mapping[str, Any]) -> Any:
+def _target(reference: str, root: Any) -> Any:
     """Return the node that a local reference names; None for any other, nothing is fetched."""
-    if not reference.startswith("#"):
+    start, *path = unquote(reference).split("/")
+    if start != "#":
         return None
-    node: Any = root
-    for part in reference[1:].split("/")[1:]:
+    node = root
+    for part in path:
         key = part.replace("~1", "/").replace("~0", "~")
         if isinstance(node, Mapping):
             node = node.get(key)
-        elif isinstance(node, list) and key.isdigit() and int(key) < len(node):
+        elif isinstance(node, list) and _INDEX.fullmatch(key) and int(key) < len(node):
             node = node[int(key)]
         else:
             return None
     return node
 
 
-@cache
-def _validator_class() -> Any:
-    # A client's regular expression or a quadratic uniqueness check could hold the interpreter
-    # for minutes; this validation only informs, so those keywords are left out.
-    skipped = ("pattern", "patternProperties", "uniqueItems")
-    base = jsonschema.Draft202012Validator
-    return extend(base, dict.fromkeys(skipped, _no_check))  # type: ignore[no-untyped-call]
+# Whether arguments fit. A client's schema must not hold the server: a regular expression, a
+# quadratic check or a reference that doubles at every level would take hours. The check only
+# informs, so these keywords are left out and the time is limited.
+_UNCHECKED = (
+    "pattern",
+    "patternProperties",
+    "uniqueItems",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "$dynamicRef",
+)
+_Check: TypeAlias = Callable[[Any, Any, Any, Any], Iterable[jsonschema.ValidationError] | None]
 
 
-def _no_check(*_: object) -> Iterator[jsonschema.ValidationError]:
-    return iter(())
+class _Work(threading.local):
+    """The validation that this thread is in: its schema, and when it must end."""
+
+    root: Any = None
+    end = 0.0
+
+
+_work = _Work()
+
+
+class _TooMuch(Exception):
+    """The time is used up."""
 
 
 def problem(value: Any, schema: Mapping[str, Any]) -> str | None:
@@ -375,13 +375,54 @@ def problem(value: Any, schema: Mapping[str, Any]) -> str | None:
 
     An unusable schema finds no problem: it is the client's, and the call is delivered anyway.
     """
+    _work.root, _work.end = schema, time.thread_time() + MAX_SECONDS
     try:
-        # An empty registry of its own: nothing is fetched for a remote reference.
-        validator = _validator_class()(schema, registry=referencing.Registry())
-        error = next(iter(validator.iter_errors(value)), None)
+        error = next(iter(_validator_class()(schema).iter_errors(value)), None)
     except Exception:  # noqa: BLE001  a foreign validator over a foreign schema raises at will
         return None
+    finally:
+        _work.root = None
     if error is None:
         return None
     where = "/".join(str(step) for step in error.absolute_path)
     return f"{where}: {error.message[:200]}" if where else error.message[:200]
+
+
+@cache
+def _validator_class() -> Any:
+    base = jsonschema.Draft202012Validator
+    own = {"$ref": _check_reference, "additionalProperties": _check_additional}
+    checks = {word: _timed(check) for word, check in {**base.VALIDATORS, **own}.items()}
+    checks |= dict.fromkeys(_UNCHECKED, lambda *_: None)
+    validator = extend(base, checks)  # type: ignore[no-untyped-call]
+    validator.evolve = _evolved
+    return validator
+
+
+def _evolved(validator: Any, **changes: Any) -> Any:
+    # The original takes another class, without our guards, where a node names a `$schema`.
+    return type(validator)(
+        **{"schema": validator.schema, "_resolver": validator._resolver, **changes}
+    )
+
+
+def _timed(check: _Check) -> _Check:
+    def run(validator: Any, word: Any, value: Any, node: Any) -> Any:
+        if time.thread_time() > _work.end:
+            raise _TooMuch
+        return check(validator, word, value, node)
+
+    return run
+
+
+def _check_reference(validator: Any, reference: Any, value: Any, _node: Any) -> Any:
+    target = _target(reference, _work.root)
+    return validator.descend(value, target) if isinstance(target, Mapping | bool) else None
+
+
+def _check_additional(validator: Any, additional: Any, value: Any, node: Any) -> Any:
+    if "patternProperties" in node:  # the original would match them
+        return None
+    return jsonschema.Draft202012Validator.VALIDATORS["additionalProperties"](
+        validator, additional, value, node
+    )

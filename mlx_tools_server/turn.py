@@ -17,8 +17,9 @@ from dataclasses import replace
 
 from .engine.engine import Engine, Prompt
 from .events import Event, Failed, Finished, PartDelta, PartEnded, PartStarted
+from .jsontext import loads
 from .messages import ChatRequest, Options, TextRequest, ToolSpec
-from .schema import loads, problem
+from .schema import problem
 
 log = logging.getLogger(__name__)
 
@@ -116,11 +117,14 @@ class _Calls:
 
     def _check(self, name: str) -> None:
         self._counters.add("tool_calls")
-        schema = self._schemas.get(name)
-        if schema is None:
-            wrong: str | None = "there is no such tool"
-        else:
-            wrong = problem(loads("".join(self._arguments)), schema) if schema else None
-        if wrong:
+        if wrong := self._problem(name, "".join(self._arguments) or "{}"):
             self._counters.add("invalid_tool_calls")
             log.warning("a call of %s does not fit: %s", name, wrong)
+
+    def _problem(self, name: str, arguments: str) -> str | None:
+        if name not in self._schemas:
+            return "there is no such tool"
+        try:
+            return problem(loads(arguments), self._schemas[name])
+        except ValueError as error:  # a foreign parser's arguments
+            return f"its arguments are not JSON: {error}"

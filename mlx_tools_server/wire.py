@@ -9,20 +9,27 @@ Rules of this file:
 from __future__ import annotations
 
 import json
-import math
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .errors import BadRequest
+from .jsontext import loads, nests_deeper
 from .messages import Sampling
 
 # No value of a request has a reason to be larger; it keeps arithmetic on them safe.
 MAX_INTEGER = 1 << 31
+# The most tokens that may be asked for; clients that want all there is send such numbers.
+MAX_TOKENS = 1 << 62
+# Deeper than schemas and arguments are; it keeps every recursion far from Python's limit.
+MAX_NESTING = 200
 
 _MISSING: Any = object()
 
+# What `str.splitlines` splits at and JSON does not escape, and what has no UTF-8 form.
 _FRAGILE = re.compile("[\\x85\\u2028\\u2029\\ud800-\\udfff]")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class Fields:
@@ -44,7 +51,7 @@ class Fields:
 
     def wrong(self, name: str, wanted: str) -> BadRequest:
         """Return the error for a field that is not what it must be."""
-        shown = repr(self._data.get(name))
+        shown = reprlib.repr(self._data.get(name))
         if len(shown) > 60:
             shown = f"{shown[:57]}..."
         return BadRequest(f"{self.at(name)} must be {wanted}, not {shown}.", param=self.at(name))
@@ -73,7 +80,7 @@ class Fields:
         if value is None:
             return default
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
-        if not numeric or not math.isfinite(value) or not low <= value <= high:
+        if not numeric or not low <= value <= high:
             raise self.wrong(name, f"a number from {low:g} to {high:g}")
         return float(value)
 
@@ -129,17 +136,23 @@ class Fields:
 def parse_json(raw: bytes) -> Fields:
     """Return the body of a request; raises BadRequest if it is no JSON object."""
     try:
-        return Fields(json.loads(raw.decode("utf-8"), parse_constant=_refuse))
+        text = raw.decode("utf-8")
+        data = loads(text, strict=True)
     except UnicodeDecodeError as error:
         raise BadRequest(f"The body is not UTF-8: {error.reason} at byte {error.start}.") from error
-    except RecursionError as error:
-        raise BadRequest("The body nests too deeply.") from error
     except ValueError as error:
         raise BadRequest(f"The body is not JSON: {error}.") from error
+    if nests_deeper(data, MAX_NESTING):
+        raise BadRequest(f"The body nests more than {MAX_NESTING} deep.")
+    if _SURROGATE.search(text):
+        data = _with_whole_characters(data)
+    return Fields(data)
 
 
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON number")
+def _with_whole_characters(data: Any) -> Any:
+    """Return the data with U+FFFD for each lone surrogate: half of an emoji that a client cut."""
+    text = json.dumps(data, ensure_ascii=False)
+    return loads(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
 
 
 def read_sampling(body: Fields, defaults: Sampling) -> Sampling:
@@ -184,6 +197,17 @@ def _seed(body: Fields) -> int | None:
     return None if seed is None else int(seed) % (1 << 64)
 
 
+def read_max_tokens(body: Fields, *names: str) -> int | None:
+    """Return the first limit that is set; -1 is none."""
+    for name in names:
+        limit = body.integer(name, None, -1, MAX_TOKENS)
+        if limit == 0:
+            raise body.wrong(name, "1 or more")
+        if limit is not None:
+            return None if limit == -1 else int(limit)
+    return None
+
+
 def read_stop(body: Fields, name: str = "stop") -> tuple[str, ...]:
     """Return the stop strings; empty ones mean none."""
     value = body.raw(name)
@@ -199,10 +223,9 @@ def read_stop(body: Fields, name: str = "stop") -> tuple[str, ...]:
     return tuple(word for word in words if word)
 
 
-def sse(data: Any, event: str = "") -> bytes:
+def sse(data: Any) -> bytes:
     """Return one server-sent event whose data is JSON."""
-    head = f"event: {event}\n" if event else ""
-    return f"{head}data: {to_json(data)}\n\n".encode()
+    return f"data: {to_json(data)}\n\n".encode()
 
 
 def to_json(data: Any) -> str:

@@ -52,6 +52,11 @@ def openai_usage(usage: Usage) -> dict[str, Any]:
     }
 
 
+def finite(logprob: float) -> float:
+    """Return a log probability as JSON can say it: an impossible token has OpenAI's -9999."""
+    return max(-9999.0, logprob)
+
+
 def ended(answer: Answer) -> tuple[FinishReason, Usage]:
     """Return why the answer ended, and its token counts."""
     finished = answer.finished

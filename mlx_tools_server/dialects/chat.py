@@ -40,8 +40,8 @@ from ..messages import (
     ToolSpec,
 )
 from ..schema import container
-from ..wire import Fields, read_sampling, read_stop, sse
-from .base import DONE, KEEPALIVE, ended, failed, openai_error, openai_usage
+from ..wire import Fields, read_max_tokens, read_sampling, read_stop, sse
+from .base import DONE, KEEPALIVE, ended, failed, finite, openai_error, openai_usage
 
 ROLES: Mapping[str, Role] = {
     "system": "system",
@@ -78,23 +78,13 @@ def parse(body: Fields, defaults: Sampling) -> ChatRequest:
         options=Options(
             model=body.text("model", ""),
             sampling=read_sampling(body, defaults),
-            max_tokens=_max_tokens(body),
+            max_tokens=read_max_tokens(body, "max_completion_tokens", "max_tokens"),
             stop=read_stop(body),
             top_logprobs=_top_logprobs(body),
             stream=body.flag("stream", False),
             include_usage=body.object("stream_options", {}).flag("include_usage", False),
         ),
     )
-
-
-def _max_tokens(body: Fields) -> int | None:
-    for name in ("max_completion_tokens", "max_tokens"):
-        limit = body.integer(name, None, -1, 1 << 62)
-        if limit == 0:
-            raise body.wrong(name, "1 or more")
-        if limit is not None:
-            return None if limit == -1 else int(limit)
-    return None
 
 
 def _top_logprobs(body: Fields) -> int | None:
@@ -225,7 +215,7 @@ class ChatEncoder:
             case PartStarted():
                 return self._started(event)
             case PartDelta(text):
-                return [self._chunk(self._delta(text))]
+                return [self._chunk(self._delta(text))] if text else []
             case PartEnded(complete):
                 # A whole call without arguments still needs an object.
                 if self._kind == "tool_call" and complete and not self._fragments:
@@ -324,4 +314,5 @@ def _logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
 
 
 def _logprob(text: str, logprob: float) -> dict[str, Any]:
-    return {"token": text, "logprob": logprob, "bytes": list(text.encode("utf-8", "replace"))}
+    octets = list(text.encode("utf-8", "replace"))
+    return {"token": text, "logprob": finite(logprob), "bytes": octets}

@@ -24,8 +24,8 @@ from ..events import (
     TokenLogprob,
 )
 from ..messages import Options, Sampling, TextRequest
-from ..wire import Fields, read_sampling, read_stop, sse
-from .base import DONE, KEEPALIVE, ended, failed, openai_error, openai_usage
+from ..wire import Fields, read_max_tokens, read_sampling, read_stop, sse
+from .base import DONE, KEEPALIVE, ended, failed, finite, openai_error, openai_usage
 
 
 def parse(body: Fields, defaults: Sampling) -> TextRequest:
@@ -48,7 +48,7 @@ def parse(body: Fields, defaults: Sampling) -> TextRequest:
         options=Options(
             model=body.text("model", ""),
             sampling=read_sampling(body, defaults),
-            max_tokens=body.integer("max_tokens", None, 1, 1 << 62),
+            max_tokens=read_max_tokens(body, "max_tokens"),
             stop=read_stop(body),
             top_logprobs=_top_logprobs(body),
             stream=body.flag("stream", False),
@@ -100,7 +100,7 @@ class TextEncoder:
             case Started():
                 return [self._chunk(self._echo)] if self._echo else []
             case PartDelta(text):
-                return [self._chunk(text)]
+                return [self._chunk(text)] if text else []
             case Sampled(token):
                 self._logprobs.append(token)
                 return []
@@ -146,7 +146,9 @@ class TextEncoder:
             self._offset += len(token.text)
         return {
             "tokens": [token.text for token in tokens],
-            "token_logprobs": [token.logprob for token in tokens],
-            "top_logprobs": [dict(token.top) for token in tokens],
+            "token_logprobs": [finite(token.logprob) for token in tokens],
+            "top_logprobs": [
+                {text: finite(logprob) for text, logprob in token.top} for token in tokens
+            ],
             "text_offset": offsets,
         }

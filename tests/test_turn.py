@@ -1,0 +1,216 @@
+"""One turn: what becomes of an engine's events before a dialect tells them.
+
+Rules of this file:
+- The engine is a small one that says what a test gives it; the turn is the real one.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlx_tools_server.errors import ContextOverflow
+from mlx_tools_server.events import (
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    PartDelta,
+    PartEnded,
+    PartKind,
+    PartStarted,
+    Started,
+    Usage,
+    fold,
+)
+from mlx_tools_server.messages import ChatRequest, Message, TextRequest, ToolSpec
+
+pytestmark = pytest.mark.mlx
+
+RUN = ToolSpec(
+    "run",
+    parameters={"properties": {"cmd": {"type": "string"}}, "required": ["cmd"]},
+)
+ANY = ToolSpec("any")
+REQUEST = ChatRequest((Message("user", "hi"),), tools=(RUN, ANY))
+
+
+class Script:
+    """An engine that says these events; `closed` once whoever listens has gone."""
+
+    def __init__(self, *events: Event) -> None:
+        self._events = events
+        self.closed = False
+
+    def prepare_chat(self, request: ChatRequest) -> str:
+        """Take a conversation, unless it is empty."""
+        if not request.messages:
+            raise ContextOverflow(2, 1)
+        return "prompt"
+
+    def prepare_text(self, request: TextRequest) -> str:
+        """Take a raw prompt."""
+        return "prompt"
+
+    def run(self, _prompt: Any, _options: Any) -> Iterator[Event]:
+        """Say the events."""
+        try:
+            yield from self._events
+        finally:
+            self.closed = True
+
+
+def turns(*events: Event) -> Any:
+    """Return the turns of an engine that says these events."""
+    from mlx_tools_server.turn import Turns
+
+    engine: Any = Script(*events)
+    return Turns(engine)
+
+
+def part(kind: PartKind, text: str = "", name: str = "", complete: bool = True) -> list[Event]:
+    """Return the events of a part."""
+    return [PartStarted(kind, name), PartDelta(text), PartEnded(complete)]
+
+
+def end(reason: FinishReason) -> Finished:
+    """Return the end of a generation."""
+    return Finished(reason, Usage(1, 1))
+
+
+CALL = part("tool_call", '{"cmd": "ls"}', "run")
+CUT = part("tool_call", '{"cmd": "l', "run", complete=False)
+TEXT = part("text", "hi")
+
+REASONS: dict[str, tuple[Sequence[Event], FinishReason]] = {
+    "text": ([*TEXT, end("stop")], "stop"),
+    "nothing": ([end("stop")], "stop"),
+    "a call": ([*CALL, end("stop")], "tool_calls"),
+    "two calls": ([*CALL, *CALL, end("stop")], "tool_calls"),
+    "a call, then text": ([*CALL, *TEXT, end("stop")], "tool_calls"),
+    "a call that does not fit": ([*part("tool_call", "{}", "run"), end("stop")], "tool_calls"),
+    "a call of no tool": ([*part("tool_call", "{}", "none"), end("stop")], "tool_calls"),
+    "cut in a text": ([*TEXT, end("length")], "length"),
+    "cut in a call": ([*CUT, end("length")], "length"),
+    "cut in a second call": ([*CALL, *CUT, end("length")], "length"),
+    "cut behind a call": ([*CALL, *TEXT, end("length")], "length"),
+    "an unread call": ([*CUT, end("stop")], "stop"),
+}
+
+
+@pytest.mark.parametrize("name", REASONS)
+def test_reason(name: str) -> None:
+    """An answer ends with tool_calls if and only if a call was delivered and nothing was cut."""
+    events, expected = REASONS[name]
+
+    finished = fold(turns(*events).chat(REQUEST)).finished
+
+    assert finished is not None
+    assert expected == finished.reason
+
+
+PARTS = st.lists(st.sampled_from([CALL, TEXT, part("reasoning", "hm")]), max_size=5)
+
+
+@given(PARTS, st.booleans())
+def test_reason_of_any_answer(parts: list[list[Event]], cut: bool) -> None:
+    """The same holds for whatever parts an answer has."""
+    events = [event for one in parts for event in one]
+
+    answer = fold(turns(*events, end("length" if cut else "stop")).chat(REQUEST))
+
+    assert answer.finished is not None
+    assert (answer.finished.reason == "tool_calls") == (bool(answer.calls) and not cut)
+
+
+def test_ids() -> None:
+    """Every call has an id of its own; other parts have none, and nothing else is changed."""
+    events = [Started(1), *TEXT, *CALL, *CALL, end("stop")]
+
+    told = list(turns(*events).chat(REQUEST))
+
+    ids = [event.id for event in told if isinstance(event, PartStarted)]
+    assert ids[0] == ""
+    assert all(re.fullmatch(r"call_[0-9a-f]{24}", one) for one in ids[1:])
+    assert ids[1] != ids[2]
+    others = (PartStarted, Finished)
+    assert [e for e in events if not isinstance(e, others)] == [
+        e for e in told if not isinstance(e, others)
+    ]
+
+
+COUNTS: dict[str, tuple[Sequence[Event], dict[str, int]]] = {
+    "text": (TEXT, {}),
+    "a call that fits": (CALL, {"tool_calls": 1}),
+    "a call of a tool without a schema": (
+        part("tool_call", '{"a": 1}', "any"),
+        {"tool_calls": 1},
+    ),
+    "a call that does not fit": (
+        part("tool_call", '{"cmd": 5}', "run"),
+        {"tool_calls": 1, "invalid_tool_calls": 1},
+    ),
+    "a call of no tool": (
+        part("tool_call", "{}", "none"),
+        {"tool_calls": 1, "invalid_tool_calls": 1},
+    ),
+    "a cut call": (CUT, {}),
+    "a failure": ([Failed("broken")], {"failures": 1}),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_counts(name: str) -> None:
+    """Calls are counted and checked once each; one that does not fit is delivered all the same."""
+    events, expected = COUNTS[name]
+    made = turns(*events, end("stop"))
+
+    answer = fold(made.chat(REQUEST))
+
+    assert {"requests": 1, **expected} == made.counters.snapshot()
+    assert expected.get("tool_calls", 0) == len(answer.calls)
+
+
+def test_log_tells_what_is_wrong(caplog: pytest.LogCaptureFixture) -> None:
+    """A call that does not fit is logged in a line."""
+    with caplog.at_level(logging.WARNING):
+        list(turns(*part("tool_call", "{}", "run"), end("stop")).chat(REQUEST))
+
+    assert caplog.messages == ["a call of run does not fit: 'cmd' is a required property"]
+
+
+def test_text_has_no_tools() -> None:
+    """A raw prompt is continued as it is."""
+    answer = fold(turns(*TEXT, end("stop")).text(TextRequest("hi")))
+
+    assert answer.joined("text") == "hi"
+
+
+def test_refusal() -> None:
+    """What can't be served is said before the first event, and is no request."""
+    made = turns()
+
+    with pytest.raises(ContextOverflow):
+        made.chat(ChatRequest(()))
+
+    assert made.counters.snapshot() == {}
+
+
+def test_leaving_closes() -> None:
+    """Whoever stops listening stops the engine; the turn counts as running until then."""
+    made = turns(*TEXT, end("stop"))
+    events = made.chat(REQUEST)
+    next(events)
+    assert made._running == 1
+
+    events.close()
+
+    assert made.engine.closed
+    made.wait_until_ended(0)
+    assert made._running == 0
