@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -24,6 +25,7 @@ from .banner import banner
 from .config import ServerConfig
 from .engine.engine import Engine
 from .engine.scripted import write_checkpoint
+from .engine.seams import machine_rank
 from .errors import StartupError
 from .handler import ToolsHandler
 from .models import ModelInfo, inspect_model
@@ -90,33 +92,46 @@ def serve(config: ServerConfig, info: ModelInfo | None) -> int:
             config = replace(config, model=str(folder), trust_remote_code=True)
         if info is not None and config.context_length is None:
             config = replace(config, context_length=info.context_length)
-        server = stack.enter_context(ToolsServer(config))
+        # Of several machines only the first talks to clients.
+        server = stack.enter_context(ToolsServer(config)) if machine_rank() == 0 else None
         name = config.model_name or (info.name if info else str(config.model))
         engine = stack.enter_context(Engine(config, name))
         _wait(engine, name, info)
-        if engine.rank != 0:
-            engine.join()
-            return 0
+        if server is None:
+            with _on_sigterm(engine.stop_and_join):
+                engine.join()
+            return 1 if engine.failed else 0
         server.turns = turns = Turns(engine)
         print(_banner(server.url, engine, config, info), flush=True)
-        _serve_until_stopped(server)
+        if engine.distributed:
+            threading.Thread(target=_watch, args=(engine, server), daemon=True).start()
+        with _on_sigterm(server.shutdown), contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
         engine.stop_and_join()
         turns.wait_until_ended(FAREWELL)  # each open stream is told that the server stops
-    return 0
+        return 1 if engine.failed else 0
 
 
-def _serve_until_stopped(server: ToolsServer) -> None:
-    def stop(*_: object) -> None:
-        # shutdown() waits for the loop that this very thread may be in.
-        threading.Thread(target=server.shutdown, daemon=True).start()
+@contextlib.contextmanager
+def _on_sigterm(stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` when the process is asked to end."""
 
-    previous = signal.signal(signal.SIGTERM, stop)
+    def start(*_: object) -> None:
+        # It waits for the loop that this very thread may be in.
+        threading.Thread(target=stop, daemon=True).start()
+
+    previous = signal.signal(signal.SIGTERM, start)
     try:
-        server.serve_forever()
-    except KeyboardInterrupt:
-        pass
+        yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def _watch(engine: Engine, server: ToolsServer) -> None:
+    """End the server when another machine is lost: this one alone can't answer any more."""
+    while engine.is_healthy:
+        time.sleep(1)
+    server.shutdown()
 
 
 def _wait(engine: Engine, name: str, info: ModelInfo | None) -> None:

@@ -13,8 +13,9 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mlx.core as mx
@@ -25,7 +26,6 @@ from ..events import (
     Event,
     Failed,
     Finished,
-    FinishReason,
     Progress,
     Sampled,
     Started,
@@ -34,10 +34,11 @@ from ..events import (
 )
 from ..families import Parser
 from ..messages import ChatRequest, Options, TextRequest
+from .contract import check_contract
 from .jobs import Job, JobQueue
 from .provider import LoadedModel, PinnedProvider, describe
 from .reader import Reader, ReaderSpec
-from .seams import Context, GenerationLoop, PromptCache, arguments, check_contract, loop_request
+from .seams import Context, GenerationLoop, PromptCache, arguments, loop_request
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +52,15 @@ MAX_FAILURES = 3
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A request as the loop takes it: its ids, how long it may answer, how that is read."""
+    """A request as the loop takes it: its ids, and how its answer is read."""
 
     ids: tuple[int, ...]
-    max_tokens: int
     reader: ReaderSpec
+
+    @property
+    def max_tokens(self) -> int:
+        """After how many tokens the answer is cut."""
+        return self.reader.max_tokens
 
 
 class Engine(GenerationLoop):
@@ -113,14 +118,25 @@ class Engine(GenerationLoop):
     def main(self) -> None:
         """Load the model, then serve until the server stops."""
         try:
+            if self._load():
+                self._serve()
+        finally:
+            self.release()
+
+    def _load(self) -> bool:
+        try:
             self.model_provider.load_default()
             self._model = describe(self.model_provider, self._config, self._model_name)
         except Exception as error:  # noqa: BLE001  loading runs code of the model's own
-            self._load_error = error
+            # Its frames hold what was loaded, and that must go in this thread.
+            self._load_error = error.with_traceback(None)
             self.give_up()
-            return
+            return False
         finally:
             self._loaded.set()
+        return True
+
+    def _serve(self) -> None:
         self.set_time_budget(TIME_BUDGET)
         self.use_queue(self._jobs)
         while not self.stopping:
@@ -135,6 +151,7 @@ class Engine(GenerationLoop):
 
     def reader(self, spec: Any) -> Reader:
         """Return the reader for a job; a job that is tried again keeps the one it has."""
+        self._failures = 0  # the loop takes requests, so it is not broken
         job, plain = spec if isinstance(spec, tuple) else (None, spec)
         if job is not None and job.reader is not None:
             return job.reader
@@ -148,11 +165,13 @@ class Engine(GenerationLoop):
                 first_call_only=plain.first_call_only,
                 stop=plain.stop,
             )
-        return Reader(parser, model.detokenizers.new(), model.eos)
+        return Reader(
+            parser, model.detokenizers.new(continues=plain.raw), model.eos, plain.max_tokens
+        )
 
     def _recover(self, reason: str) -> bool:
         """Bring the jobs of a failed step to their own ends; return whether to go on."""
-        jobs = self._jobs.suspend()
+        jobs, blamed = self._jobs.suspend()
         self._failures = 0 if jobs else self._failures + 1
         error = GenerationFailed(
             f"The model failed on this request: {reason}. Other requests are not affected; "
@@ -164,13 +183,18 @@ class Engine(GenerationLoop):
             self.give_up()
             return False
         alone = len(jobs) == 1
+        again = []
         for job in jobs:
             if job.reader is not None and job.reader.finished:
                 job.put(None)
-            elif alone or not job.retry():
+            elif alone:
                 job.put(error)
+                self._jobs.acquit()
+            elif job.retry(blamed=blamed in (None, job)):
+                again.append(job)
             else:
-                self._jobs.suspect(job)
+                job.put(error)
+        self._jobs.suspect(again)
         return True
 
     # The serving threads.
@@ -210,20 +234,20 @@ class Engine(GenerationLoop):
                 param="logit_bias",
             )
         limit = model.context_length
-        wanted = options.max_tokens or self._config.max_tokens
-        if limit is None:
-            return Prompt(tuple(ids), wanted or 1 << 31, spec)
-        if len(ids) >= limit:
+        if limit is not None and len(ids) >= limit:
             raise ContextOverflow(len(ids), limit)
-        left = limit - len(ids)
-        return Prompt(tuple(ids), min(wanted or left, left), spec)
+        left = spec.max_tokens if limit is None else limit - len(ids)
+        wanted = options.max_tokens or self._config.max_tokens or left
+        return Prompt(tuple(ids), replace(spec, max_tokens=min(wanted, left)))
 
     def run(self, prompt: Prompt, options: Options) -> Generator[Event, None, None]:
         """Generate; closing the iterator cancels. `PartStarted` of a call has no id yet."""
         if not self.is_healthy:
             raise Overloaded("The generation thread has stopped. Restart the server.")
         job = Job(
-            lambda job: self._loop_request(job, prompt, options), distributed=self.distributed
+            lambda job: self._loop_request(job, prompt, options),
+            alone=self.sequential,
+            distributed=self.distributed,
         )
         self._jobs.add(job)
         try:
@@ -265,7 +289,7 @@ class _Telling:
         self._wants_logprobs = options.top_logprobs is not None
         self._progress = Progress(0, len(prompt.ids))
         self._cached: int | None = None
-        self._reason: FinishReason = "stop"
+        self._spoke = time.monotonic()
 
     def events(self) -> Iterator[Event]:
         yield Started(len(self._prompt.ids))
@@ -299,14 +323,18 @@ class _Telling:
         else:
             if self._wants_logprobs and item.token not in self._engine.model.eos:
                 yield Sampled(self._logprob(item))
-            if item.finish_reason == "length" and self._job.reader:
-                self._job.reader.close(cut=True)
-                self._reason = "length"
-            yield from self._read()
+            # One token's events for one item, so that they stay beside its log probability.
+            yield from self._read(tokens=1)
 
-    def _read(self) -> Iterator[Event]:
-        if self._job.reader is not None:
-            yield from self._job.reader.take()
+    def _read(self, tokens: int | None = None) -> Iterator[Event]:
+        events = self._job.reader.take(tokens) if self._job.reader is not None else []
+        now = time.monotonic()
+        if events:
+            self._spoke = now
+        elif now - self._spoke > TICK:  # the model writes something that is held back
+            self._spoke = now
+            yield self._progress
+        yield from events
 
     def _finished(self) -> Iterator[Event]:
         reader = self._job.reader
@@ -320,15 +348,12 @@ class _Telling:
             cached_tokens=self._cached or 0,
             reasoning_tokens=reader.reasoning_tokens if reader else 0,
         )
-        yield Finished(self._reason, usage)
+        yield Finished(reader.reason if reader else "stop", usage)
 
     def _failed(self, error: Exception) -> Iterator[Event]:
         """Close what is open as something cut, then say what went wrong."""
-        reader = self._job.reader
-        if reader is not None:
-            if reader.fault is None:
-                reader.close(cut=True)
-            yield from reader.take()
+        if self._job.reader is not None:
+            yield from self._job.reader.abandon()
         if isinstance(error, RequestError):
             yield Failed(error.message, error.status, error.code)
         else:

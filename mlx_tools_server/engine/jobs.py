@@ -5,6 +5,7 @@ Rules of this file:
   events and finished contexts pass through it.
 - After a failure each job that was in flight is tried again alone until it is past the point of
   the failure, so that the one that fails is found and the others go on where they were.
+- A job that waits for its proof when its batch fails is to blame, and is tried first, by itself.
 """
 
 from __future__ import annotations
@@ -13,23 +14,38 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .reader import Reader
 from .seams import Context, answer_reader, interrupt
 
-# Each try gets a job further, so this only bounds what a failing machine costs.
+# Each blame gets a job further, so this only bounds what a failing machine costs.
 MAX_RETRIES = 16
 # Tokens after which a job is past the step at which its batch failed.
 PROBATION_TOKENS = 8
 
 
-class Job:
-    """One request; the loop calls `put`, the serving thread everything else."""
+class Cancelled(Exception):
+    """Raised in the loop to end a job that it serves alone."""
 
-    def __init__(self, build: Callable[[Job], tuple[Any, Any]], *, distributed: bool) -> None:
+
+class Job:
+    """One request; the loop calls `put`, the serving thread everything else.
+
+    `alone` says that the loop serves one job at a time, `distributed` that other machines do the
+    same steps.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[Job], tuple[Any, Any]],
+        *,
+        alone: bool = False,
+        distributed: bool = False,
+    ) -> None:
         self._build = build
+        self._alone = alone
         self._distributed = distributed
         self._items: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -52,6 +68,9 @@ class Job:
                     self._interrupt()
             if item is None or isinstance(item, Exception):
                 self.done = True
+            elif self.cancelled and self._alone and not self._distributed and not self.decoding:
+                # Nothing else is in this step, and nothing else ends a prompt that runs alone.
+                raise Cancelled
         self._items.put(item)
 
     def request(self) -> tuple[Job, Any, Any]:
@@ -71,19 +90,28 @@ class Job:
             self._interrupt()
 
     def _interrupt(self) -> None:
-        if self._context is not None:
+        if self._distributed:
+            # Machines in step must not differ: the loop tells the others, but not when alone.
+            if self._context is not None and not self._alone:
+                interrupt(self._context)
+            return
+        if self.reader is not None:
+            self.reader.cancelled = True  # ends it at the next token, and its KV cache is kept
+        if self._context is not None and not self.decoding:
             interrupt(self._context)
-        # Ending at the next token keeps the KV cache, but machines in step must not differ.
-        if self.reader is not None and not self._distributed:
-            self.reader.cancelled = True
 
     # After a failure.
 
-    def retry(self) -> bool:
+    def retry(self, *, blamed: bool) -> bool:
         """Prepare for another try from where it was; False if it had enough of them."""
-        self.retries += 1
+        self.retries += blamed
         self._retried_at = self.tokens
         return self.retries <= MAX_RETRIES
+
+    @property
+    def decoding(self) -> bool:
+        """Whether this try has come to its first token."""
+        return self.tokens > self._retried_at
 
     @property
     def tokens(self) -> int:
@@ -140,21 +168,34 @@ class JobQueue:
             waiting = sum(not job.over for job in (*self._waiting, *self._suspects))
             return waiting, sum(not job.over for job in self._in_flight)
 
-    def suspend(self) -> list[Job]:
-        """Take all jobs in flight, after a failure; the caller retries or ends each of them."""
+    def suspend(self) -> tuple[list[Job], Job | None]:
+        """Take all jobs in flight, after a failure, the one that is to blame first, if known.
+
+        The caller retries or ends each of them.
+        """
         with self._ready:
             taken = [job for job in self._in_flight if not job.over]
+            blamed = self._on_probation
             self._in_flight, self._on_probation = [], None
-        return taken
+        if blamed is None or blamed.proven or blamed not in taken:
+            return taken, None
+        taken.remove(blamed)
+        return [blamed, *taken], blamed
 
-    def suspect(self, job: Job) -> None:
-        """Let a job be tried again, alone at first and before any other."""
+    def suspect(self, jobs: Sequence[Job]) -> None:
+        """Let jobs be tried again one by one, before any other."""
         with self._ready:
-            self._suspects.append(job)
+            self._suspects.extendleft(reversed(jobs))
+
+    def acquit(self) -> None:
+        """Take the blame from the jobs that wait for another try: the one that fails is found."""
+        with self._ready:
+            for job in self._suspects:
+                job.retries = 0
 
     def drain(self) -> list[Job]:
         """Take all jobs, for the end of the server."""
-        taken = self.suspend()
+        taken, _ = self.suspend()
         with self._ready:
             taken += (*self._suspects, *self._waiting)
             self._suspects.clear()

@@ -8,6 +8,7 @@ Rules of this file:
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +20,10 @@ from ..messages import Message, ToolSpec
 from ..sentinels import Piece
 from ..templates import ChatTemplate, control_tokens, opens_thought, plain_dicts, read_ours
 from .foreign import MlxLmFormat
-from .seams import ModelProvider, TokenizerWrapper
+from .seams import ModelProvider, TokenizerWrapper, load
 from .tokens import DetokenizerFactory, PromptEncoder
+
+log = logging.getLogger(__name__)
 
 
 class PinnedProvider(ModelProvider):
@@ -32,6 +35,26 @@ class PinnedProvider(ModelProvider):
     def load(self, *_: Any) -> Any:
         """Return the model and its tokenizer, loading them the first time."""
         return super().load("default_model", None, "default_model")
+
+    def _load(self, model: str, adapter: str | None = None, draft: str | None = None) -> None:
+        if draft is None or self.is_distributed:
+            super()._load(model, adapter, draft)  # which refuses drafts on several machines
+            return
+        # mlx-lm would load the draft without --trust-remote-code.
+        super()._load(model, adapter, None)
+        self.draft_model, tokenizer = load(
+            draft,
+            tokenizer_config={"trust_remote_code": self.cli_args.trust_remote_code},
+            trust_remote_code=self.cli_args.trust_remote_code,
+        )
+        if len(tokenizer) != len(self.tokenizer):
+            log.warning(
+                "The draft model has %d tokens, the model %d: drafts will rarely be of use.",
+                len(tokenizer),
+                len(self.tokenizer),
+            )
+        self.is_batchable = False
+        self.model_key = (model, adapter, draft)
 
 
 @dataclass(frozen=True, slots=True)

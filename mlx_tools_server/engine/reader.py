@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from ..events import PartEvent
+from ..events import FinishReason, PartEnded, PartEvent
 from ..families import Parser
 from ..messages import ToolSpec
 from .tokens import Detokenizer
@@ -35,13 +35,17 @@ class ReaderSpec:
     first_call_only: bool = False
     stop: tuple[str, ...] = ()
     raw: bool = False
+    max_tokens: int = 1 << 31
 
 
 class Reader:
     """Reads one answer; `tokens` are those it has seen, without the one that ended it."""
 
-    def __init__(self, parser: Parser, detokenizer: Detokenizer, eos: Collection[int]) -> None:
+    def __init__(
+        self, parser: Parser, detokenizer: Detokenizer, eos: Collection[int], max_tokens: int
+    ) -> None:
         self.tokens: list[int] = []
+        self.reason: FinishReason = "stop"
         self.reasoning_tokens = 0
         self.finished = False
         self.cancelled = False
@@ -49,6 +53,8 @@ class Reader:
         self._parser = parser
         self._detokenizer = detokenizer
         self._eos = eos
+        self._max_tokens = max_tokens
+        self._open = False
         self._batches: deque[Sequence[PartEvent]] = deque()
 
     def advance(self, token: int) -> bool:
@@ -70,6 +76,9 @@ class Reader:
         self._batches.append(self._parser.feed(self._detokenizer.add(token)))
         if self._parser.stopped:
             self.close(cut=False)
+        elif len(self.tokens) >= self._max_tokens:
+            self.reason = "length"
+            self.close(cut=True)
 
     def close(self, *, cut: bool) -> None:
         """Read the end of the answer, once; `cut` says that its tokens ran out."""
@@ -78,9 +87,25 @@ class Reader:
             self._batches.append(self._parser.feed(self._detokenizer.finish()))
             self._batches.append(self._parser.close(cut=cut))
 
-    def take(self) -> list[PartEvent]:
-        """Return the events since the last time."""
+    def take(self, tokens: int | None = None) -> list[PartEvent]:
+        """Return the events of the next tokens, or all that are left."""
         events: list[PartEvent] = []
-        while self._batches:
+        while self._batches and tokens != 0:
             events += self._batches.popleft()
+            tokens = None if tokens is None else tokens - 1
+        if events:
+            self._open = not isinstance(events[-1], PartEnded)
+        return events
+
+    def abandon(self) -> list[PartEvent]:
+        """End the answer as something cut, and return the events since the last time.
+
+        A parser that has failed can't be asked: what it left open is ended for it.
+        """
+        if self.fault is None:
+            self.close(cut=True)
+        events = self.take()
+        if self._open:
+            self._open = False
+            events.append(PartEnded(complete=False))
         return events

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,6 +19,8 @@ from mlx_lm import sample_utils
 from ..messages import Sampling
 
 Sampler = Callable[[mx.array], mx.array]
+# Takes the random key of the step too; without one, the draw is from the common state.
+Filter = Callable[[mx.array, mx.array | None], mx.array]
 
 
 # One factory a model; it goes when its tokenizer goes.
@@ -63,24 +65,30 @@ class SamplerFactory:
 
         def sampler(logprobs: mx.array) -> mx.array:
             for keep in filters:
-                logprobs = keep(logprobs)
+                logprobs = keep(logprobs, None)
             return sample_utils.categorical_sampling(logprobs, shape.temperature)
 
         return sampler
 
-    def _filters(self, shape: _Shape) -> Sequence[Sampler]:
-        filters: list[Sampler] = []
+    def _filters(self, shape: _Shape) -> Sequence[Filter]:
+        filters: list[Filter] = []
         if 0 < shape.top_p < 1:
-            filters.append(lambda x: sample_utils.apply_top_p(x, shape.top_p))
+            filters.append(lambda x, _: sample_utils.apply_top_p(x, shape.top_p))
         if shape.min_p > 0:
-            filters.append(lambda x: sample_utils.apply_min_p(x, shape.min_p))
+            filters.append(lambda x, _: sample_utils.apply_min_p(x, shape.min_p))
         if shape.xtc_probability > 0:
-            xtc = (shape.xtc_probability, shape.xtc_threshold, self._keep)
-            filters.append(lambda x: sample_utils.apply_xtc(x, *xtc))
+            filters.append(partial(self._xtc, shape))
         # At or above the size of the vocabulary it excludes nothing, and mlx-lm would raise.
         if 0 < shape.top_k < self._vocabulary:
-            filters.append(lambda x: sample_utils.apply_top_k(x, shape.top_k))
+            filters.append(lambda x, _: sample_utils.apply_top_k(x, shape.top_k))
         return filters
+
+    def _xtc(self, shape: _Shape, logprobs: mx.array, key: mx.array | None) -> mx.array:
+        if key is None:
+            xtc = (shape.xtc_probability, shape.xtc_threshold, self._keep)
+            return sample_utils.apply_xtc(logprobs, *xtc)
+        cut = sample_utils.apply_xtc(logprobs, 1.0, shape.xtc_threshold, self._keep)
+        return mx.where(mx.random.uniform(key=key) > shape.xtc_probability, logprobs, cut)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +104,13 @@ class _Shape:
 class _Seeded:
     """Draws from a random state of its own: the same seed and prompt give the same answer."""
 
-    def __init__(self, filters: Sequence[Sampler], temperature: float, seed: int) -> None:
+    def __init__(self, filters: Sequence[Filter], temperature: float, seed: int) -> None:
         self._filters = filters
         self._scale = 1.0 / temperature
         self._key = mx.random.key(seed)
 
     def __call__(self, logprobs: mx.array) -> mx.array:
+        self._key, key, chance = mx.random.split(self._key, 3)
         for keep in self._filters:
-            logprobs = keep(logprobs)
-        self._key, key = mx.random.split(self._key)
+            logprobs = keep(logprobs, chance)
         return mx.random.categorical(logprobs * self._scale, key=key)

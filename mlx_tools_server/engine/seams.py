@@ -1,28 +1,30 @@
-"""The one place that touches mlx-lm's private names, and the list of what it relies on.
+"""The one place that touches mlx-lm's private names.
 
 Rules of this file:
 - Everything that mlx-lm does not promise (a name with an underscore, a tuple's shape, a module
   function that a method calls by name) is used here and nowhere else, under a name of ours.
-- Each such thing stands in `CONTRACT`, which is checked when the server starts and in the tests:
+- Each such thing stands in `contract`, which is checked when the server starts and in the tests:
   when a new mlx-lm breaks one, the message says which.
 """
 
 from __future__ import annotations
 
-import inspect
+import gc
+import sys
+import threading
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Protocol
 
 import mlx.core as mx
-from mlx_lm import sample_utils, server
+from mlx_lm import load, server
 from mlx_lm.models import cache as mlx_cache
 from mlx_lm.server import APIHandler, ModelProvider
 from mlx_lm.server import GenerationContext as Context
-from mlx_lm.tokenizer_utils import TokenizerWrapper
+from mlx_lm.tokenizer_utils import NewlineTokenizer, TokenizerWrapper
 
-from ..errors import StartupError
 from .sampling import sampler
 
 __all__ = [
@@ -32,89 +34,8 @@ __all__ = [
     "ModelProvider",
     "PromptCache",
     "TokenizerWrapper",
-    "check_contract",
+    "load",
 ]
-
-# What the code below relies on: the parameters of each function, or the fields of a dataclass.
-CONTRACT: dict[str, tuple[Any, str]] = {
-    "ResponseGenerator.__init__": (server.ResponseGenerator, "self model_provider prompt_cache"),
-    "ResponseGenerator._generate": (server.ResponseGenerator, "self"),
-    "ResponseGenerator._run_generate": (server.ResponseGenerator, "self"),
-    "ResponseGenerator._tokenize": (server.ResponseGenerator, "self tokenizer request args"),
-    "ResponseGenerator._log_cache_stats": (server.ResponseGenerator, "self"),
-    "ResponseGenerator._make_state_machine": (
-        server.ResponseGenerator,
-        "self model_key tokenizer stop_words",
-    ),
-    "ResponseGenerator.generate": (
-        server.ResponseGenerator,
-        "self request generation_args progress_callback",
-    ),
-    "ResponseGenerator.stop_and_join": (server.ResponseGenerator, "self"),
-    "ModelProvider.__init__": (server.ModelProvider, "self cli_args"),
-    "ModelProvider.load": (
-        server.ModelProvider,
-        "self model_path adapter_path draft_model_path",
-    ),
-    "ModelProvider.load_default": (server.ModelProvider, "self"),
-    "APIHandler.__init__": (
-        server.APIHandler,
-        "self response_generator args system_fingerprint kwargs",
-    ),
-    "_make_sampler": (server, "args tokenizer"),
-    "_make_logits_processors": (server, "args"),
-    "TimeBudget.__init__": (server.TimeBudget, "self budget iterations sync_frequency"),
-    "LRUPromptCache.__init__": (mlx_cache.LRUPromptCache, "self max_size max_bytes"),
-    "LRUPromptCache.fetch_nearest_cache": (mlx_cache.LRUPromptCache, "self model tokens"),
-    "LRUPromptCache.insert_cache": (
-        mlx_cache.LRUPromptCache,
-        "self model tokens prompt_cache cache_type",
-    ),
-    "PromptTrie.search": (mlx_cache.PromptTrie, "self model tokens"),
-    "TextStateMachine.make_state": (server.TextStateMachine, "self initial"),
-    "TextStateMachine.split": (server.TextStateMachine, "state text"),
-    "TextStateMachine.flush": (server.TextStateMachine, "state"),
-    "make_text_state_machine": (server, "tokenizer stop_words"),
-    "make_sampler": (
-        sample_utils,
-        "temp top_p min_p min_tokens_to_keep top_k xtc_probability xtc_threshold"
-        " xtc_special_tokens",
-    ),
-}
-FIELDS: dict[type, str] = {
-    server.CompletionRequest: "request_type prompt messages tools role_mapping",
-    server.GenerationArguments: "model sampling logits stop_words max_tokens num_draft_tokens"
-    " logprobs top_logprobs seed chat_template_kwargs",
-    server.GenerationContext: "has_tool_calling has_thinking tool_parser text_sm initial_state"
-    " prompt prompt_cache_count _should_stop",
-    server.ModelDescription: "model draft adapter",
-    server.Response: "text token logprob finish_reason top_tokens",
-    mlx_cache.PromptTrieResult: "model exact shorter longer common_prefix",
-}
-
-
-def broken_seams() -> list[str]:
-    """Return what of the contract this mlx-lm does not keep, one line each."""
-    broken = []
-    for name, (owner, expected) in CONTRACT.items():
-        function = getattr(owner, name.rpartition(".")[2], None)
-        found = " ".join(inspect.signature(function).parameters) if function else "missing"
-        if found != expected:
-            broken.append(f"{name}({expected}) is now ({found})")
-    for owner, expected in FIELDS.items():
-        found = " ".join(getattr(owner, "__dataclass_fields__", ()))
-        if found != expected:
-            broken.append(f"{owner.__name__} has the fields {found}, not {expected}")
-    return broken
-
-
-def check_contract() -> None:
-    """Raise StartupError if the installed mlx-lm is not the one this code was written for."""
-    if broken := broken_seams():
-        raise StartupError(
-            f"mlx-lm {version('mlx-lm')} differs from what this server needs: {broken[0]}",
-            "Install a version that fits: pip install 'mlx-lm>=0.32.1,<0.33'",
-        )
 
 
 class AnswerReader(Protocol):
@@ -148,6 +69,7 @@ class GenerationLoop(server.ResponseGenerator):
     """
 
     def __init__(self, provider: ModelProvider, cache: PromptCache) -> None:
+        self._stop_wanted = False
         super().__init__(provider, cache)
 
     # Hooks.
@@ -186,9 +108,33 @@ class GenerationLoop(server.ResponseGenerator):
         return int(self._rank)
 
     @property
+    def sequential(self) -> bool:
+        """Whether the loaded model serves one request at a time."""
+        return not self.model_provider.is_batchable or self.cli_args.kv_bits is not None
+
+    @property
     def stopping(self) -> bool:
         """Whether the server was asked to stop."""
         return bool(self._stop)
+
+    def stop_and_join(self) -> None:
+        """Stop the loop, on all machines, and wait until its thread is gone."""
+        if self._is_distributed and self.is_healthy:
+            self._stop_wanted = True
+            self.join()
+        super().stop_and_join()
+        _wait_for_exit(self._generation_thread)
+
+    def release(self) -> None:
+        """Drop the model and the caches, in the thread that made them."""
+        self.model_provider.reset()
+        self.__dict__.pop("prompt_cache", None)
+        gc.collect()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the loop ended by a failure."""
+        return bool(self._generation_failed)
 
     def give_up(self) -> None:
         """Mark the loop as dead: it serves nobody any more."""
@@ -202,6 +148,13 @@ class GenerationLoop(server.ResponseGenerator):
     def _log_cache_stats(self) -> None:
         """Say nothing: mlx-lm logs the state of its cache with every request."""
 
+    def _next_request(self, timeout: float | None = None) -> Any:
+        # Machines in step must leave in the same step, whichever of them was asked to.
+        if self._is_distributed and mx.distributed.all_sum(mx.array(int(self._stop_wanted))).item():
+            self._stop = True
+            return None
+        return super()._next_request(timeout)
+
     def _tokenize(self, tokenizer: Any, request: Any, args: Any) -> tuple[Any, ...]:
         ids = list(request.ids)
         return ids, [ids[:]], ["assistant"], "normal", None
@@ -209,6 +162,25 @@ class GenerationLoop(server.ResponseGenerator):
     def _make_state_machine(self, model_key: Any, tokenizer: Any, stop_words: Any) -> Any:
         reader = self.reader(stop_words)
         return _Matcher(reader), reader
+
+
+def machine_rank() -> int:
+    """Return this machine's number among those that serve the model; 0 if it is the only one."""
+    return int(mx.distributed.init().rank())
+
+
+def _wait_for_exit(thread: threading.Thread) -> None:
+    """Wait until the system's thread has ended too, which joining says from Python 3.13 on only.
+
+    mlx frees what it has compiled for a thread at its very end, and needs the interpreter for it:
+    one that shuts down by then ends the process with an abort.
+    """
+    if sys.version_info >= (3, 13) or thread.native_id is None:
+        return
+    tasks = Path("/proc/self/task")
+    until = time.monotonic() + (2.0 if tasks.exists() else 0.2)
+    while time.monotonic() < until and (tasks / str(thread.native_id)).exists() == tasks.exists():
+        time.sleep(0.005)
 
 
 def arguments(
@@ -292,8 +264,35 @@ class PromptCache(mlx_cache.LRUPromptCache):
         self, model: Any, tokens: list[int], prompt_cache: Any, *, cache_type: str = "assistant"
     ) -> None:
         """Keep a cache; it is computed first, so that a later failure can't spoil it."""
-        mx.eval([part.state for part in prompt_cache])
-        super().insert_cache(model, tokens, prompt_cache, cache_type=cache_type)
+        if held := _align(tokens, prompt_cache):
+            mx.eval([layer.state for layer in prompt_cache])
+            super().insert_cache(model, held, prompt_cache, cache_type=cache_type)
+
+
+def _align(tokens: list[int], layers: Sequence[Any]) -> list[int]:
+    """Cut the layers to the tokens that all of them hold; return these, none if that can't be.
+
+    After speculative decoding a layer may lack the last token, or a draft's have one more.
+    """
+    # Some architectures make layers that they never use.
+    used = [layer for layer in layers if getattr(layer, "offset", 0)]
+    offsets = [layer.offset for layer in used]
+    held = min([len(tokens), *offsets])
+    if held == max([len(tokens), *offsets]):
+        return tokens
+    if not mlx_cache.can_trim_prompt_cache(layers):
+        return []
+    for layer in used:
+        layer.trim(layer.offset - held)
+    return tokens[:held]
+
+
+def backend_of(tokenizer: TokenizerWrapper) -> Any:
+    """Return the `tokenizers.Tokenizer` that does all of the work, or None if Python code helps."""
+    inner = tokenizer._tokenizer
+    if isinstance(inner, NewlineTokenizer):
+        return None
+    return getattr(inner, "backend_tokenizer", None)
 
 
 class StateMachine:

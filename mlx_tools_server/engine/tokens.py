@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 import threading
 from collections.abc import Sequence
 from functools import cache
@@ -18,7 +19,7 @@ from typing import Any, Protocol
 from tokenizers import Tokenizer
 
 from ..sentinels import Piece
-from .seams import TokenizerWrapper
+from .seams import TokenizerWrapper, backend_of
 
 
 class PromptEncoder:
@@ -27,7 +28,7 @@ class PromptEncoder:
     def __init__(self, tokenizer: TokenizerWrapper) -> None:
         self._slow: TokenizerWrapper | None = None
         self._lock = threading.Lock()
-        backend = getattr(tokenizer, "backend_tokenizer", None)
+        backend = backend_of(tokenizer)
         if backend is None:
             self._slow = tokenizer
             self.added = [
@@ -90,36 +91,55 @@ class DetokenizerFactory:
     def __init__(self, tokenizer: TokenizerWrapper) -> None:
         self._tokenizer = tokenizer
         self._table: list[bytes] | None = None
-        backend = getattr(tokenizer, "backend_tokenizer", None)
-        if backend is not None and _is_byte_level(json.loads(backend.to_str())["decoder"]):
-            added = backend.get_added_tokens_decoder()
-            self._table = [
-                added[i].content.encode() if i in added else _token_bytes(backend.id_to_token(i))
-                for i in range(backend.get_vocab_size(with_added_tokens=True))
-            ]
+        self._strips = False
+        backend = backend_of(tokenizer)
+        if backend is None:
+            return
+        steps = _decoder_steps(json.loads(backend.to_str())["decoder"])
+        if steps == [_BYTE_LEVEL]:
+            read = _byte_level_bytes
+        elif steps[:3] == _SENTENCEPIECE and steps[3:] in ([], [_STRIP]):
+            read = _sentencepiece_bytes
+            self._strips = steps[3:] == [_STRIP]
+        else:
+            return
+        added = backend.get_added_tokens_decoder()
+        self._table = [
+            added[i].content.encode() if i in added else read(backend.id_to_token(i) or "")
+            for i in range(backend.get_vocab_size(with_added_tokens=True))
+        ]
 
-    def new(self) -> Detokenizer:
-        """Return a detokenizer for one answer."""
+    def new(self, *, continues: bool = False) -> Detokenizer:
+        """Return a detokenizer for one answer.
+
+        Some vocabularies begin every text with a space that isn't its own. It is dropped, unless
+        the answer `continues` a text.
+        """
         if self._table is not None:
-            return _ByteLevel(self._table)
+            return _Table(self._table, strip=self._strips and not continues)
         return _Upstream(self._tokenizer.detokenizer)
 
     def text(self, token: int) -> str:
         """Return what one token says by itself."""
-        detokenizer = self.new()
+        detokenizer = self.new(continues=True)
         return detokenizer.add(token) + detokenizer.finish()
 
 
-class _ByteLevel:
-    """For byte-level vocabularies: each token is some bytes."""
+class _Table:
+    """For vocabularies in which each token is some bytes."""
 
-    def __init__(self, table: list[bytes]) -> None:
+    def __init__(self, table: list[bytes], *, strip: bool) -> None:
         self._table = table
+        self._strip = strip
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
 
     def add(self, token: int) -> str:
         # The logits of many models are wider than their tokenizer.
-        return self._decode(self._table[token]) if token < len(self._table) else ""
+        said = self._table[token] if token < len(self._table) else b""
+        if self._strip and said:
+            self._strip = False
+            said = said.removeprefix(b" ")
+        return self._decode(said)
 
     def finish(self) -> str:
         return self._decode(b"", True)
@@ -140,22 +160,36 @@ class _Upstream:
         return str(self._detokenizer.last_segment)
 
 
-def _is_byte_level(decoder: dict[str, Any] | None) -> bool:
+_BYTE_LEVEL = {"type": "ByteLevel"}
+_SENTENCEPIECE = [
+    {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "},
+    {"type": "ByteFallback"},
+    {"type": "Fuse"},
+]
+_STRIP = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
+_BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
+
+
+def _decoder_steps(decoder: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The steps of a tokenizer's decoder, without settings that don't matter for decoding."""
     if not decoder:
-        return False
-    return decoder["type"] == "ByteLevel" or (
-        decoder["type"] == "Sequence" and [d["type"] for d in decoder["decoders"]] == ["ByteLevel"]
-    )
+        return []
+    steps = decoder["decoders"] if decoder["type"] == "Sequence" else [decoder]
+    return [_BYTE_LEVEL if step["type"] == "ByteLevel" else step for step in steps]
 
 
-def _token_bytes(token: str | None) -> bytes:
+def _byte_level_bytes(token: str) -> bytes:
     table = _byte_of_character()
-    if token is None:
-        return b""
     try:
         return bytes(table[character] for character in token)
     except KeyError:  # not in the byte alphabet: it stands for itself
         return token.encode()
+
+
+def _sentencepiece_bytes(token: str) -> bytes:
+    if found := _BYTE_TOKEN.fullmatch(token):
+        return bytes.fromhex(found[1])
+    return token.replace("\u2581", " ").encode()
 
 
 @cache

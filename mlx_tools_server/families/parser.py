@@ -44,6 +44,7 @@ class Parser:
         self.stopped = False
         self._thinking = thinking
         self._thought = thought_open and thinking is not None
+        self._unclosed = False
         self._stop = tuple(stop)
         self._tape = Tape()
         self._events: list[PartEvent] = []
@@ -52,6 +53,7 @@ class Parser:
         self._last_kind: PartKind | None = None
         self._space: list[str] = []
         self._line_start = True
+        self._before = ""
         self._first = self._first_characters()
         self._steps = self._run()
 
@@ -104,10 +106,13 @@ class Parser:
         self._settle_space()
 
     def _enter(self, thinking: Thinking) -> Steps[None]:
-        """Read the start of the answer, where a model may open its thought, even once more."""
+        """Read a place where a model may open its thought, even once more, or close it again."""
         size = yield from self._tape.space(0)
-        tag = yield from self._tape.literal(size, (thinking.open,))
-        if tag or self._thought:
+        tag = yield from self._tape.literal(size, (thinking.open, thinking.close))
+        if tag == thinking.close:
+            self._tape.take(size)
+            yield from self._leave(thinking)
+        elif tag or self._thought:
             self._thought = True
             size = yield from self._tape.space(size + len(tag))
             self._tape.take(size)
@@ -119,13 +124,19 @@ class Parser:
             self.stopped = True
             return
         markers = tuple(self._call_markers)
-        if self._thought and self._thinking:
+        if self._thinking and (self._thought or self._unclosed):
             markers += (self._thinking.close,)
         marker = yield from tape.literal(0, markers)
-        if self._thought and self._thinking and marker == self._thinking.close:
-            yield from self._leave(self._thinking)
+        if self._thinking and marker == self._thinking.close:
+            if self._thought:
+                yield from self._leave(self._thinking)
+            else:
+                self._unclosed = False
+                tape.take(len(marker))
         elif not marker or not (yield from self._call(marker)):
             self._say(tape.take(len(marker) or 1))
+        elif self._thinking and not self.stopped:
+            yield from self._enter(self._thinking)
 
     def _leave(self, thinking: Thinking) -> Steps[None]:
         """Read the end of a thought; models double its tag now and then."""
@@ -150,8 +161,14 @@ class Parser:
             self._space = [text[len(solid) :]]
         else:
             self._space.append(text)
+        self._before = (self._before + text)[-2:]
         _, newline, line = text.rpartition("\n")
         self._line_start = (bool(newline) or self._line_start) and not line.strip(SPACE)
+
+    @property
+    def _in_code_span(self) -> bool:
+        """Whether the text so far ends in a single backquote, which is no fence."""
+        return self._before.endswith("`") and self._before != "``"
 
     def _settle_space(self) -> None:
         """Say the white space held back at the end, unless it only follows a call."""

@@ -111,6 +111,17 @@ def test_silence_is_filled(slow: Live) -> None:
     )
 
 
+def test_held_value_is_filled(slow: Live) -> None:
+    """Comments come as well while the model writes a value that can't be passed on yet."""
+    tags = tool("tag", values="array")
+    items = json.dumps([f"item {n}" for n in range(40)])
+
+    heard = slow.stream(call("tag", values=items), tools=[tags])
+
+    assert json.loads(heard.calls[0]["text"]) == {"values": json.loads(items)}
+    assert heard.comments >= 1
+
+
 def test_new_request_while_others_decode(slow: Live) -> None:
     """A new request is taken in while others decode, and all end well."""
     with ThreadPoolExecutor(2) as pool:

@@ -2,7 +2,9 @@
 
 Rules of this file:
 - A call counts inside `<tool_call>` with any name (the client answers that there is no such tool),
-  and bare at the start of a line if the tool is on offer. A marker without a call is prose.
+  and bare at the start of a line if the tool is on offer. A marker is prose without a call behind
+  it, and so is a call that is only mentioned: in a code span, or with neither a parameter nor an
+  end behind its name.
 - A call once begun is delivered, or cut. What stands in it beside its parameters is said behind it.
 - Closers may be missing, doubled or swapped; none of that loses a call or makes one up.
 - Where a value ends is told in `tag_value`.
@@ -31,6 +33,8 @@ from .tag_value import (
     tag_name,
 )
 
+# What may follow behind the name of a tool.
+BODY = (PARAMETER, END_PARAMETER, END_FUNCTION, CLOSE, FUNCTION, "{")
 WORD_END = re.compile(r"[ \t\r\n<]")
 JSON_MARK = re.compile(r'[{}\[\]"\\]')
 
@@ -78,7 +82,7 @@ class TagCallParser(Parser):
 
     def _call(self, marker: str) -> Steps[bool]:
         if marker == OPEN:
-            header = yield from self._wrapped_header(0)
+            header = None if self._in_code_span else (yield from self._wrapped_header(0))
         else:
             header = yield from self._bare_header()
         if header is None:
@@ -116,11 +120,27 @@ class TagCallParser(Parser):
             return _Header(offset) if self._line_start else None
         if tag not in (FUNCTION, PARAMETER):
             return None
-        found = yield from tag_name(tape, offset + len(tag), self._tools)
-        # Some models open the tool's name with the parameter's tag.
-        if found is None or (tag == PARAMETER and found[0] not in self._tools):
+        found = yield from self._function_name(offset + len(tag))
+        if found is None:
             return None
+        offered = found[0] in self._tools
+        # Some models open the tool's name with the parameter's tag.
+        if not offered and tag == PARAMETER:
+            return None
+        if not offered or not self._line_start:  # then it may only be mentioned
+            body = yield from tape.space(found[1])
+            if not (yield from tape.literal(body, BODY)):
+                return None
         return _Header(found[1], found[0])
+
+    def _function_name(self, offset: int) -> Steps[tuple[str, int] | None]:
+        """Read a tool's name; some models put a closer where its `>` should be."""
+        raw, behind, mark = yield from self._tape.name(offset)
+        if mark == "<" and len(raw.split()) == 1:
+            tag = yield from self._tape.literal(behind, (END_PARAMETER, END_FUNCTION))
+            if tag:
+                return raw.strip(), behind + len(tag)
+        return (yield from tag_name(self._tape, offset, self._tools))
 
     def _bare_header(self) -> Steps[_Header | None]:
         """Look for an offered tool's name at the start of a line, and for what a call holds."""
@@ -142,10 +162,13 @@ class TagCallParser(Parser):
         if self._thinking:
             closers.append(self._thinking.close)
         while True:
+            tape.starved = False
             offset = yield from tape.space(0)
             tag = yield from tape.literal(offset, closers)
             if tag:
                 tape.take(offset + len(tag))
+            elif tape.starved and tape.cut:
+                tape.take_until(None)  # the beginning of a closer
             wrapped = wrapped and tag != CLOSE
             if self._first_call_only and self._called and tag in ("", CLOSE):
                 self.stopped = True
@@ -170,11 +193,12 @@ class TagCallParser(Parser):
         if complete:
             arguments.close()
         self._end(complete=complete)
-        if complete:
-            self._say("".join(junk))
+        self._say("".join(junk))
 
     def _begin_call(self, name: str) -> None:
-        self._thought = False  # a call ends the thought that it stands in
+        # A call ends the thought that it stands in; the thought's own end may follow later.
+        self._unclosed = self._unclosed or self._thought
+        self._thought = False
         self._called = True
         self._space.clear()
         self._open("tool_call", name)
@@ -184,6 +208,7 @@ class TagCallParser(Parser):
         tape = self._tape
         tags = (PARAMETER, END_FUNCTION, END_PARAMETER, CLOSE, OPEN, FUNCTION)
         while True:
+            tape.starved = False
             offset = yield from tape.space(0)
             tag = yield from tape.literal(offset, tags)
             if tag == PARAMETER:
@@ -202,12 +227,25 @@ class TagCallParser(Parser):
                 return True
             if (yield from tape.at_end(offset)):
                 return not tape.cut
+            if tape.starved and tape.cut:
+                tape.take_until(None)  # the beginning of a tag
+                return False
             yield from self._stray(offset, arguments, junk)
 
     def _value(self, name: str, arguments: Arguments, parameters: Parameters) -> Steps[bool]:
         argument = arguments.open(name, parameters.type_of(name))
-        value = Value(self._tape, argument, declared=parameters.declared, seen=arguments.seen)
+        value = Value(
+            self._tape,
+            argument,
+            declared=parameters.declared,
+            seen=arguments.seen,
+            lacks=self._lacks,
+        )
         return (yield from value.read())
+
+    def _lacks(self, tool: str, name: str) -> bool:
+        schema = self._tools.get(tool)
+        return schema is not None and name not in Parameters(schema).declared
 
     def _ends_call(self, tag: str, offset: int) -> Steps[bool]:
         """Return whether the call ends here without its closer: at its wrapper's end or a call."""

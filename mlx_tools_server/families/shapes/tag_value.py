@@ -2,9 +2,15 @@
 
 Rules of this file:
 - `</parameter>` ends a value if a parameter, `</function>`, `</tool_call>` or the end follows.
+  In a value that began on a line of its own, what follows must stand apart as well, on the next
+  line or in one line of closers, or prove more: a parameter that is declared and not used yet, or
+  the end of the call with nothing behind it.
+- A call that seems to end and is followed by one more `</parameter>` did not end: that was quoted.
 - Openers inside a value nest, and their closers are theirs. An opener that was only mentioned
-  does not: then the call goes on or is over behind the closer.
-- `</function>` ends an open value only if nothing but the end of the call follows.
+  does not: then the call goes on or is over behind the closer. Tags that stand alone on a line
+  and tags within a line nest apart, since whoever mentions a tag in a line leaves it open.
+- `</function>` ends an open value only if nothing but the end of the call follows, `</tool_call>`
+  only if nothing follows at all.
 - A parameter that begins at the start of a line, declared and not used yet, ends a value whose
   closer was forgotten.
 - Exactly one newline on each side is framing; everything else is payload.
@@ -13,8 +19,7 @@ Rules of this file:
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Mapping
-from typing import Any
+from collections.abc import Callable, Container
 
 from ..arguments import Argument
 from ..tape import SPACE, Steps, Tape
@@ -32,39 +37,78 @@ _AHEAD = (PARAMETER, END_PARAMETER, END_FUNCTION, CLOSE, OPEN)
 
 
 def tag_name(tape: Tape, offset: int, known: Container[str]) -> Steps[tuple[str, int] | None]:
-    """Return the name of a tag and the offset behind it; `>` may be missing for a known name."""
+    """Return the name of a tag and the offset behind it; a known name needs no `>`."""
     raw, behind, closer = yield from tape.name(offset)
     name = raw.strip()
     if len(name) > 2 and name[0] == name[-1] and name[0] in "\"'":
         name = name[1:-1]
     if closer == ">" and name:
         return name, behind + 1
-    if closer and name in known:
-        return name, behind
+    if closer and name.rstrip("}") in known:
+        return name.rstrip("}"), behind
     return None
 
 
+class _Nest:
+    """The openers of one kind that a value quotes and that are not closed yet."""
+
+    def __init__(self) -> None:
+        self.functions: list[str] = []
+        self._tags: list[str] = []
+
+    @property
+    def empty(self) -> bool:
+        return not self._tags
+
+    @property
+    def in_parameter(self) -> bool:
+        return self._tags[-1:] == [PARAMETER]
+
+    def open(self, tag: str, name: str = "") -> None:
+        self._tags.append(tag)
+        if tag == FUNCTION:
+            self.functions.append(name)
+
+    def close_parameter(self) -> None:
+        self._tags.pop()
+
+    def close_function(self) -> bool:
+        """Close the innermost function; return False if none is open."""
+        if not self.functions:
+            return False
+        while self._tags.pop() != FUNCTION:
+            pass
+        self.functions.pop()
+        return True
+
+
 class Value:
-    """One value while it is read; `declared` are the tool's parameters, `seen` the call's."""
+    """One value while it is read.
+
+    `declared` are the tool's parameters, `seen` those that the call has so far; `lacks` says that
+    a tool is on offer and has no parameter of this name.
+    """
 
     def __init__(
         self,
         tape: Tape,
         argument: Argument,
         *,
-        declared: Mapping[str, Any],
-        seen: set[str],
+        declared: Container[str],
+        seen: Container[str],
+        lacks: Callable[[str, str], bool],
     ) -> None:
         self._tape = tape
         self._argument = argument
         self._declared = declared
         self._seen = seen
+        self._lacks = lacks
         self._newline = ""
         self._tail = ""
         self._empty = True
         self._line_start = False
-        self._openers: list[str] = []
-        self._functions = 0
+        self._lines = _Nest()
+        self._inline = _Nest()
 
     def read(self) -> Steps[bool]:
         """Take the value and its closer; return False if the text was cut before that."""
@@ -111,94 +155,170 @@ class Value:
             self._argument.write(self._tail)
         self._argument.close()
 
+    @property
+    def _framed(self) -> bool:
+        """Whether the closer of this value, written as its opener is, could stand here."""
+        return self._line_start or not self._newline
+
+    @property
+    def _alone(self) -> bool:
+        return self._line_start and bool(self._newline)
+
     def _closer(self) -> Steps[str | None]:
         """Return the closer that ends the value here ("" for an implied one), None if none."""
-        tape = self._tape
-        tag = yield from tape.literal(0, (END_PARAMETER, END_FUNCTION, FUNCTION, PARAMETER[:-1]))
+        tags = (END_PARAMETER, END_FUNCTION, CLOSE, FUNCTION, PARAMETER[:-1])
+        tag = yield from self._tape.literal(0, tags)
         if tag == END_PARAMETER:
             return tag if (yield from self._parameter_ends()) else None
+        ends = False
         if tag == PARAMETER[:-1]:
-            return "" if (yield from self._parameter_begins()) else None
-        if tag == FUNCTION:
-            if (yield from tag_name(tape, len(tag), ())):
-                self._openers.append(FUNCTION)
-                self._functions += 1
-        elif tag == END_FUNCTION and self._functions:
-            self._functions -= 1
-            while self._openers.pop() != FUNCTION:
-                pass
-        elif tag == END_FUNCTION and (yield from self._nothing_follows(len(tag))):
-            return ""
-        return None
+            ends = yield from self._parameter_begins()
+        elif tag == END_FUNCTION:
+            ends = yield from self._function_ends()
+        elif tag == CLOSE and self._framed and self._outside:
+            ends = yield from self._call_is_over(0, end_only=True)
+        elif tag == FUNCTION:
+            found = yield from tag_name(self._tape, len(tag), ())
+            if found:
+                yield from self._opens(tag, *found)
+        return "" if ends else None
+
+    # Openers.
+
+    def _opens(self, tag: str, name: str, behind: int) -> Steps[None]:
+        alone = self._alone and (yield from self._tape.literal(behind, ("\n", "\r\n")))
+        (self._lines if alone else self._inline).open(tag, name)
+
+    @property
+    def _outside(self) -> bool:
+        """Whether no function that the value quotes is open here."""
+        return not self._lines.functions and (self._alone or not self._inline.functions)
 
     def _parameter_begins(self) -> Steps[bool]:
         """Read an opener in the value: it nests, or tells that the value's closer is missing."""
         tape = self._tape
         offset = len(PARAMETER) - 1
-        mark = yield from tape.literal(offset, ("=", " ", "\n", "\t"))
+        mark = yield from tape.literal(offset, ("=", " ", "\n", "\t", ">"))
         if not mark:
             return False
-        raw, _, closer = yield from tape.name(offset + len(mark))
-        if closer != ">" or raw.endswith("/"):
-            return False
-        if mark == "=" and not self._openers and self._line_start and not self._empty:
+        behind = offset + 1
+        if mark != ">":
+            raw, behind, closer = yield from tape.name(behind)
+            if closer != ">" or raw.endswith("/"):
+                return False
+            behind += 1
+        nested = not (self._lines.empty and self._inline.empty)
+        if mark == "=" and self._line_start and not self._empty and not nested:
             found = yield from tag_name(tape, len(PARAMETER), ())
-            if found and found[0] in self._declared and found[0] not in self._seen:
+            if found and self._is_new(found[0]):
                 return True
-        self._openers.append(PARAMETER)
+        yield from self._opens(PARAMETER, "", behind)
         return False
+
+    # Closers.
 
     def _parameter_ends(self) -> Steps[bool]:
         """Return whether the `</parameter>` here ends the value."""
         behind = len(END_PARAMETER)
-        if self._openers[-1:] != [PARAMETER]:
+        nest = self._inline if self._lines.empty or not self._alone else self._lines
+        # Alone on its line, it closes an opener within a line only if another closer follows.
+        mentioned = self._alone and self._lines.empty and not self._inline.functions
+        if mentioned and nest.in_parameter:
+            tag, _ = yield from self._ahead(behind)
+            mentioned = tag != END_PARAMETER
+        if mentioned or not nest.in_parameter:
             return (yield from self._call_goes_on(behind))
-        if self._functions:
-            ends = yield from self._call_is_over(behind, end_only=True)
-        else:
-            ends = yield from self._other_parameter_follows(behind)
-            ends = ends or (yield from self._call_is_over(behind))
+        function = "" if self._outside else (self._lines.functions or self._inline.functions)[-1]
+        ends = yield from self._other_parameter_follows(behind, function)
+        ends = ends or (yield from self._function_is_over(behind, end_only=bool(function)))
         if not ends:
-            self._openers.pop()
+            nest.close_parameter()
         return ends
+
+    def _function_ends(self) -> Steps[bool]:
+        """Return whether the `</function>` here ends the value, its own closer missing."""
+        near, far = self._lines, self._inline
+        if not self._alone:
+            near, far = far, near
+        if near.close_function():
+            return False
+        behind = len(END_FUNCTION)
+        if self._outside:
+            if self._framed and not self._empty:
+                behind = yield from self._swapped(behind)
+            end_only = self._empty or not self._framed
+            if (yield from self._call_is_over(behind, end_only=end_only)):
+                return True
+        far.close_function()
+        return False
+
+    def _swapped(self, offset: int) -> Steps[int]:
+        """Return the offset behind a `</parameter>` that changed places with `</function>`."""
+        tag, behind = yield from self._ahead(offset)
+        if tag == END_PARAMETER:
+            tag, _ = yield from self._ahead(behind)
+            if tag == CLOSE:
+                return behind
+        return offset
 
     def _call_goes_on(self, offset: int) -> Steps[bool]:
         """Return whether a parameter, the end of the call or the end of the text follows."""
         tag, behind = yield from self._ahead(offset)
         # A doubled closer is one closer, but not where the first one is all of the value, nor
         # where it stands within a line of a value that has lines.
-        if not self._empty and (self._line_start or not self._newline):
+        if not self._empty and self._framed:
             for _ in range(MAX_REPEATED):
                 if tag != END_PARAMETER:
                     break
                 offset = behind
                 tag, behind = yield from self._ahead(offset)
-        if tag != PARAMETER:
-            return tag in (END_FUNCTION, CLOSE, _END)
-        found = yield from tag_name(self._tape, behind, self._declared)
-        if found is None:
-            return False
-        own_line = "\n" in self._tape.peek(offset, behind) or not self._newline
-        return own_line or not self._declared or found[0] in self._declared
+        apart = not self._newline or "\n" in self._tape.peek(offset, behind)
+        if self._alone and not apart:
+            apart = bool((yield from self._tape.literal(behind, ("\n", f"{CLOSE}\n"))))
+        if tag == PARAMETER:
+            found = yield from tag_name(self._tape, behind, self._declared)
+            return found is not None and (apart or self._is_new(found[0]))
+        if tag in (END_FUNCTION, CLOSE) and not apart:
+            return (yield from self._call_is_over(behind))
+        if tag in (END_FUNCTION, CLOSE):
+            following, _ = yield from self._behind_call(behind)
+            return following != END_PARAMETER
+        return tag == _END
 
-    def _other_parameter_follows(self, offset: int) -> Steps[bool]:
+    def _other_parameter_follows(self, offset: int, function: str) -> Steps[bool]:
+        """Return whether a new parameter of the tool follows, not one of the quoted function."""
         tag, behind = yield from self._ahead(offset)
         if tag != PARAMETER:
             return False
         found = yield from tag_name(self._tape, behind, self._declared)
-        return found is not None and found[0] in self._declared and found[0] not in self._seen
+        if found is None or not self._is_new(found[0]):
+            return False
+        return not function or self._lacks(function, found[0])
 
-    def _call_is_over(self, offset: int, *, end_only: bool = False) -> Steps[bool]:
+    def _is_new(self, name: str) -> bool:
+        return name in self._declared and name not in self._seen
+
+    def _function_is_over(self, offset: int, *, end_only: bool = False) -> Steps[bool]:
         """Return whether `</function>` follows, and behind it nothing of this call."""
         tag, behind = yield from self._ahead(offset)
-        return tag == END_FUNCTION and (yield from self._nothing_follows(behind, end_only=end_only))
+        return tag == END_FUNCTION and (yield from self._call_is_over(behind, end_only=end_only))
 
-    def _nothing_follows(self, offset: int, *, end_only: bool = False) -> Steps[bool]:
+    def _call_is_over(self, offset: int, *, end_only: bool = False) -> Steps[bool]:
         """Return whether the end of the text follows, or another call unless `end_only`."""
+        tag, behind = yield from self._behind_call(offset)
+        if tag == OPEN and not end_only:
+            behind = yield from self._tape.space(behind)
+            return bool((yield from self._tape.literal(behind, (FUNCTION, "{", OPEN))))
+        return tag == _END
+
+    def _behind_call(self, offset: int) -> Steps[tuple[str, int]]:
+        """Return the tag that follows after any `</tool_call>`, and its end."""
         tag, behind = yield from self._ahead(offset)
-        if tag == CLOSE:
+        for _ in range(MAX_REPEATED):
+            if tag != CLOSE:
+                break
             tag, behind = yield from self._ahead(behind)
-        return tag == _END or (tag == OPEN and not end_only)
+        return tag, behind
 
     def _ahead(self, offset: int) -> Steps[tuple[str, int]]:
         """Return the tag that follows after white space, or that the text ends, and its end."""

@@ -77,7 +77,7 @@ class WholeCallParser(Parser):
     def _pieces_in(self, pieces: Sequence[tuple[str, str]]) -> list[PartEvent]:
         events: list[PartEvent] = []
         for state, text in pieces:
-            if state != self._state:
+            if state != self._state and not self.stopped:
                 self._change(state)
             if self.stopped:
                 break
