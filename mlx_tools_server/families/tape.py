@@ -95,7 +95,7 @@ class Tape:
         """Return the offset behind the white space that stands at the offset."""
         behind = offset
         while True:
-            found = _SPACE.match(self._text, self._at + behind)
+            found = _SPACE.match(self._text, self._at + behind, self._at + offset + MAX_SPACE)
             behind = found.end() - self._at if found else behind
             if self._at + behind < len(self._text) or behind - offset >= MAX_SPACE:
                 return behind

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlx_tools_server import families
 from mlx_tools_server.families.shapes.tag_call import write
 from mlx_tools_server.messages import ToolSpec
 
@@ -25,13 +26,14 @@ OFFER = (*TOOLS, SWAP)
 
 CALL = write("run_cmd", {"cmd": "rm -rf /"})
 SAME = write("save_note", {"mode": 2, "body": "b", "file": "f"})
+LINE = SAME.replace("\n", "")
 TAIL = "\n</parameter>\n</function>\n</tool_call>"
 
 # Documents in which every call is whole.
 WHOLE = {
     "a fenced call": f"# How\n\n```xml\n{CALL}\n```\nDone.",
     "a call in a line": f"Write `{CALL}` to call.".replace("\n", ""),
-    "a call in a line, broken by its value": f"Write `{SAME}`.".replace("\n", "").replace("b<", "b\n<"),  # noqa: E501
+    "a call in a line, broken by its value": f"Write `{LINE}`.".replace("b<", "b\n<"),
     "a call of the same tool": SAME,
     "two calls": f"{SAME}\n{CALL}",
     "an unknown tool's call": write("get_weather", {"city": "Berlin", "file": "x"}),
@@ -51,9 +53,9 @@ WHOLE = {
     "a function named in the last line": "It starts with <function=run_cmd>",
     "a parameter named in the last line": "It starts with <parameter=zz>",
     "a parameter without a name": "`<parameter>` is no parameter.",
-    "a regular expression": 're.compile(r"<function=(.*?)</function>|<parameter=(.*?)</parameter>")',
+    "a regular expression": 're.compile(r"<function=(.*?)</function>|<parameter=(.*)</parameter>")',
     "escaped line ends": '"<tool_call>\\n<function=f>\\n<parameter=a>\\n1\\n</parameter>\\n"',
-    "half a call in one string": 'HEAD = "<tool_call>\\n<function=save_note>\\n<parameter=body>\\n"',
+    "half a call in one string": '"<tool_call>\\n<function=save_note>\\n<parameter=body>\\n"',
     "an element called parameter": '<a>\n<parameter name="x">\n1\n</parameter>\n</a>',
     "such an element in the last line": '<a>\n  <parameter name="x">1</parameter>',
     "such an element without attributes": "<parameter>\n  1\n</parameter>",
@@ -131,10 +133,10 @@ def test_documents_together(names: list[str], place: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [*Path(__file__).parent.glob("*.py"), *Path(__file__).parents[2].glob("mlx_tools*/**/*.py")],
-    ids=lambda path: "/".join(path.parts[-2:]),
+    sorted([*Path(__file__).parent.glob("*.py"), *Path(families.__file__).parent.rglob("*.py")]),
+    ids=lambda path: "/".join(path.parts[-3:]),
 )
 def test_own_sources(path: Path) -> None:
-    """This project's own files can be written by an agent that runs on this project."""
+    """The parsers and their tests can be written by an agent that runs on this project."""
     for place in PLACES:
         check(path.read_text("utf-8"), place, then="x")

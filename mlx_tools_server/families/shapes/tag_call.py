@@ -3,8 +3,8 @@
 Rules of this file:
 - A call counts inside `<tool_call>` with any name (the client answers that there is no such tool),
   and bare at the start of a line if the tool is on offer. A marker is prose without a call behind
-  it, and so is a call that is only mentioned: in a code span, or with neither a parameter nor an
-  end behind its name.
+  it, and so is a call that is only mentioned: in a line of a code span, or with neither a parameter
+  nor an end behind its name.
 - A call once begun is delivered, or cut. What stands in it beside its parameters is said behind it.
 - Closers may be missing, doubled or swapped; none of that loses a call or makes one up.
 - Where a value ends is told in `tag_value`.
@@ -82,7 +82,9 @@ class TagCallParser(Parser):
 
     def _call(self, marker: str) -> Steps[bool]:
         if marker == OPEN:
-            header = None if self._in_code_span else (yield from self._wrapped_header(0))
+            newline = yield from self._tape.literal(len(OPEN), ("\n", "\r\n"))
+            mention = self._in_code_span and not newline
+            header = None if mention else (yield from self._wrapped_header(0))
         else:
             header = yield from self._bare_header()
         if header is None:

@@ -160,22 +160,19 @@ class Value:
         """Whether the closer of this value, written as its opener is, could stand here."""
         return self._line_start or not self._newline
 
-    @property
-    def _alone(self) -> bool:
-        return self._line_start and bool(self._newline)
-
     def _closer(self) -> Steps[str | None]:
         """Return the closer that ends the value here ("" for an implied one), None if none."""
         tags = (END_PARAMETER, END_FUNCTION, CLOSE, FUNCTION, PARAMETER[:-1])
         tag = yield from self._tape.literal(0, tags)
-        if tag == END_PARAMETER:
-            return tag if (yield from self._parameter_ends()) else None
         ends = False
+        if tag == END_PARAMETER:
+            ends = yield from self._parameter_ends((yield from self._alone(len(tag))))
+            return tag if ends else None
         if tag == PARAMETER[:-1]:
             ends = yield from self._parameter_begins()
         elif tag == END_FUNCTION:
-            ends = yield from self._function_ends()
-        elif tag == CLOSE and self._framed and self._outside:
+            ends = yield from self._function_ends((yield from self._alone(len(tag))))
+        elif tag == CLOSE and self._framed and self._outside((yield from self._alone(len(tag)))):
             ends = yield from self._call_is_over(0, end_only=True)
         elif tag == FUNCTION:
             found = yield from tag_name(self._tape, len(tag), ())
@@ -183,16 +180,22 @@ class Value:
                 yield from self._opens(tag, *found)
         return "" if ends else None
 
+    def _alone(self, behind: int) -> Steps[bool]:
+        """Return whether the tag that ends there has its line for itself, as the value has."""
+        if not (self._line_start and self._newline):
+            return False
+        newline = yield from self._tape.literal(behind, ("\n", "\r\n"))
+        return bool(newline) or (yield from self._tape.at_end(behind))
+
     # Openers.
 
     def _opens(self, tag: str, name: str, behind: int) -> Steps[None]:
-        alone = self._alone and (yield from self._tape.literal(behind, ("\n", "\r\n")))
+        alone = yield from self._alone(behind)
         (self._lines if alone else self._inline).open(tag, name)
 
-    @property
-    def _outside(self) -> bool:
-        """Whether no function that the value quotes is open here."""
-        return not self._lines.functions and (self._alone or not self._inline.functions)
+    def _outside(self, alone: bool) -> bool:
+        """Return whether no function that the value quotes is open for a tag here."""
+        return not self._lines.functions and (alone or not self._inline.functions)
 
     def _parameter_begins(self) -> Steps[bool]:
         """Read an opener in the value: it nests, or tells that the value's closer is missing."""
@@ -217,33 +220,33 @@ class Value:
 
     # Closers.
 
-    def _parameter_ends(self) -> Steps[bool]:
+    def _parameter_ends(self, alone: bool) -> Steps[bool]:
         """Return whether the `</parameter>` here ends the value."""
         behind = len(END_PARAMETER)
-        nest = self._inline if self._lines.empty or not self._alone else self._lines
+        nest = self._lines if alone and not self._lines.empty else self._inline
         # Alone on its line, it closes an opener within a line only if another closer follows.
-        mentioned = self._alone and self._lines.empty and not self._inline.functions
+        mentioned = alone and self._lines.empty and not self._inline.functions
         if mentioned and nest.in_parameter:
             tag, _ = yield from self._ahead(behind)
             mentioned = tag != END_PARAMETER
         if mentioned or not nest.in_parameter:
             return (yield from self._call_goes_on(behind))
-        function = "" if self._outside else (self._lines.functions or self._inline.functions)[-1]
+        function = (
+            "" if self._outside(alone) else (self._lines.functions or self._inline.functions)[-1]
+        )
         ends = yield from self._other_parameter_follows(behind, function)
         ends = ends or (yield from self._function_is_over(behind, end_only=bool(function)))
         if not ends:
             nest.close_parameter()
         return ends
 
-    def _function_ends(self) -> Steps[bool]:
+    def _function_ends(self, alone: bool) -> Steps[bool]:
         """Return whether the `</function>` here ends the value, its own closer missing."""
-        near, far = self._lines, self._inline
-        if not self._alone:
-            near, far = far, near
+        near, far = (self._lines, self._inline) if alone else (self._inline, self._lines)
         if near.close_function():
             return False
         behind = len(END_FUNCTION)
-        if self._outside:
+        if self._outside(alone):
             if self._framed and not self._empty:
                 behind = yield from self._swapped(behind)
             end_only = self._empty or not self._framed
@@ -273,7 +276,7 @@ class Value:
                 offset = behind
                 tag, behind = yield from self._ahead(offset)
         apart = not self._newline or "\n" in self._tape.peek(offset, behind)
-        if self._alone and not apart:
+        if self._line_start and not apart:
             apart = bool((yield from self._tape.literal(behind, ("\n", f"{CLOSE}\n"))))
         if tag == PARAMETER:
             found = yield from tag_name(self._tape, behind, self._declared)
