@@ -25,9 +25,7 @@ from urllib.parse import unquote
 import jsonschema
 from jsonschema.validators import extend
 
-from .jsontext import dumps as dumps
-from .jsontext import finite, nests_deeper
-from .jsontext import loads as loads
+from .jsontext import dumps, finite, loads, nests_deeper
 
 Kinds: TypeAlias = frozenset[str]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from .errors import BadRequest
 from .jsontext import loads, nests_deeper
-from .messages import Sampling
+from .messages import Options, Sampling
 
 # No value of a request has a reason to be larger; it keeps arithmetic on them safe.
 MAX_INTEGER = 1 << 31
@@ -153,6 +153,21 @@ def _with_whole_characters(data: Any) -> Any:
     """Return the data with U+FFFD for each lone surrogate: half of an emoji that a client cut."""
     text = json.dumps(data, ensure_ascii=False)
     return loads(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
+
+
+def read_options(
+    body: Fields, defaults: Sampling, *, max_tokens: int | None, top_logprobs: int | None
+) -> Options:
+    """Return what the bodies of OpenAI's routes have in common."""
+    return Options(
+        model=body.text("model", ""),
+        sampling=read_sampling(body, defaults),
+        max_tokens=max_tokens,
+        stop=read_stop(body),
+        top_logprobs=top_logprobs,
+        stream=body.flag("stream", False),
+        include_usage=body.object("stream_options", {}).flag("include_usage", False),
+    )
 
 
 def read_sampling(body: Fields, defaults: Sampling) -> Sampling:

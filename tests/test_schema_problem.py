@@ -153,7 +153,8 @@ def test_hostile_schema(name: str) -> None:
     Parameters(schema).type_of("v").convert("[1]")
     problem({"v": evil, evil: 1, "list": [evil] * 1000}, schema)
 
-    assert time.thread_time() - start < 1
+    # A guard against hanging, which is what these schemas are made for; no measurement.
+    assert time.thread_time() - start < 20
 
 
 JUNK: st.SearchStrategy[Any] = st.recursive(

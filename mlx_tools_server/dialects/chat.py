@@ -32,7 +32,6 @@ from ..events import (
 from ..messages import (
     ChatRequest,
     Message,
-    Options,
     Role,
     Sampling,
     ToolCall,
@@ -40,7 +39,7 @@ from ..messages import (
     ToolSpec,
 )
 from ..schema import container
-from ..wire import Fields, read_max_tokens, read_sampling, read_stop, sse
+from ..wire import Fields, read_max_tokens, read_options, sse
 from .base import DONE, KEEPALIVE, ended, failed, finite, openai_error, openai_usage
 
 ROLES: Mapping[str, Role] = {
@@ -75,14 +74,11 @@ def parse(body: Fields, defaults: Sampling) -> ChatRequest:
         tool_choice=_tool_choice(body, tools),
         parallel_tool_calls=body.flag("parallel_tool_calls", True),
         template_kwargs=_template_kwargs(body),
-        options=Options(
-            model=body.text("model", ""),
-            sampling=read_sampling(body, defaults),
+        options=read_options(
+            body,
+            defaults,
             max_tokens=read_max_tokens(body, "max_completion_tokens", "max_tokens"),
-            stop=read_stop(body),
             top_logprobs=_top_logprobs(body),
-            stream=body.flag("stream", False),
-            include_usage=body.object("stream_options", {}).flag("include_usage", False),
         ),
     )
 

@@ -23,8 +23,8 @@ from ..events import (
     Started,
     TokenLogprob,
 )
-from ..messages import Options, Sampling, TextRequest
-from ..wire import Fields, read_max_tokens, read_sampling, read_stop, sse
+from ..messages import Sampling, TextRequest
+from ..wire import Fields, read_max_tokens, read_options, sse
 from .base import DONE, KEEPALIVE, ended, failed, finite, openai_error, openai_usage
 
 
@@ -45,14 +45,11 @@ def parse(body: Fields, defaults: Sampling) -> TextRequest:
     return TextRequest(
         prompt,
         echo=echo,
-        options=Options(
-            model=body.text("model", ""),
-            sampling=read_sampling(body, defaults),
+        options=read_options(
+            body,
+            defaults,
             max_tokens=read_max_tokens(body, "max_tokens"),
-            stop=read_stop(body),
             top_logprobs=_top_logprobs(body),
-            stream=body.flag("stream", False),
-            include_usage=body.object("stream_options", {}).flag("include_usage", False),
         ),
     )
 

@@ -7,11 +7,12 @@ Rules of this file:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..jsontext import loads
 from ..messages import ToolSpec
-from ..schema import loads
 from .seams import StateMachine, TokenizerWrapper
 
 _STATES = ("normal", "reasoning", "tool")
@@ -55,7 +56,10 @@ def _call(call: Any) -> tuple[str, Mapping[str, Any]]:
         arguments = loads(arguments)
     if not isinstance(name, str) or not name or not isinstance(arguments, dict):
         raise ValueError("no name or no arguments")
-    return name, arguments
+    try:
+        return name, loads(json.dumps(arguments))
+    except (TypeError, RecursionError) as error:
+        raise ValueError("arguments that are not JSON") from error
 
 
 class MlxLmSplitter:

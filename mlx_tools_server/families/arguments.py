@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..schema import ValueType, dumps
+from ..jsontext import dumps
+from ..schema import ValueType
 
 # A text this long that could still be something other than a string is something else.
 MAX_UNDECIDED = 64

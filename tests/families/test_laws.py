@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from mlx_tools_server.events import PartDelta, PartEnded, PartEvent, PartStarted
 from mlx_tools_server.families import Parser
 from mlx_tools_server.families.shapes.tag_call import write
 
+from ..counting import calls_made
 from .reading import CODER, THINKER, TOOLS, calls_of, pieces, read, tag_parser
 
 TAGS = [
@@ -176,22 +176,6 @@ def test_strings_leave_at_once(tokens: list[str]) -> None:
         sent = "".join(event.text for event in events if isinstance(event, PartDelta))
         value = json.loads(sent + '"}')["cmd"]
         assert so_far.removesuffix("\n") == value or so_far == value
-
-
-def calls_made(work: Callable[[], object]) -> int:
-    """Count the Python calls that some work makes."""
-    count = 0
-
-    def note(_frame: object, event: str, _arg: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(note)
-    try:
-        work()
-    finally:
-        sys.setprofile(None)
-    return count
 
 
 HEAD = "<tool_call>\n<function=save_note>\n<parameter=body>\n"

@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...schema import Parameters, container, dumps
+from ...jsontext import dumps
+from ...schema import Parameters, container
 from ..arguments import Arguments
 from ..parser import Parser
 from ..tape import Steps

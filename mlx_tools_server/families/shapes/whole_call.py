@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from ...events import PartEvent
+from ...jsontext import dumps
 from ...messages import ToolSpec
-from ...schema import dumps
 from ..parser import Parser
 
 
