@@ -339,7 +339,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog=PROG,
         usage=f"{PROG} [serve] (--model-path DIR | --demo) [options]",
-        description="Serve a local MLX model to coding agents.",
+        description="Serve a local MLX model to coding agents. Beside it there are the commands "
+        "`demo`, which shows a streamed tool call with nothing to download, and `bench parser`.",
         epilog=f"An option is also an environment variable ({env_name('model')}, "
         f"{env_name('port')}) and a key of the config file (model, port). Flags win over the "
         "environment, and that over the file.",

@@ -105,12 +105,17 @@ class Tape:
             yield
 
     def name(self, offset: int) -> Steps[tuple[str, int, str]]:
-        """Return the tag name at the offset, the offset behind it, and the character there."""
+        """Return the tag name at the offset, the offset behind it, and the character there.
+
+        That is "" at the end of the text, and where the name is too long to be one.
+        """
         while True:
             at = self._at + offset
             found = _NAME.match(self._text, at)
             end = found.end() if found else at
-            if end < len(self._text) or end - at >= MAX_NAME:
+            if end - at >= MAX_NAME:
+                return self._text[at:end], end - self._at, ""
+            if end < len(self._text):
                 break
             if self.ended:
                 self.starved = True

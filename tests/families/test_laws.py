@@ -23,7 +23,9 @@ TAGS = [
     "</function>", "<parameter=cmd>", "<parameter=body>", "<parameter=file>", "<parameter=mode>",
     "<parameter=zz>", "</parameter>", "<parameter name='x'>", "<think>", "</think>", "<", "</",
     "<par", "</par", "<tool_", '{"name": "run_cmd", "arguments": {"cmd": "x"}}', '{"', "}",
-    "\n", "\n\n", " ", "\r\n", "12", "null", "[1]", "stop", "`",
+    "\n", "\n\n", " ", "\r\n", "12", "null", "[1]", "stop", "`", "``", "<parameter>",
+    "<tool_call>\n<function=run_cmd>\n<parameter=cmd>\n", "<function=run_cmd}", " " * 1100,
+    "\n</parameter>\n</function>\n</tool_call>", "</parameter></function>", "\n</parameter>\n",
 ]  # fmt: skip
 WORDS = st.integers(0, 9999).map("w{}".format)
 TEXTS = st.lists(st.one_of(st.sampled_from(TAGS), WORDS), max_size=40).map("".join)

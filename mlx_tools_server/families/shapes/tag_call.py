@@ -264,6 +264,9 @@ class TagCallParser(Parser):
         space = tape.take(offset)
         if arguments.seen or not (yield from tape.literal(0, ("{",))):
             junk.append(space + tape.take(1) + tape.take_until(WORD_END))
+            while tape.empty and not tape.ended:  # the word may go on
+                yield
+                junk.append(tape.take_until(WORD_END))
             return
         text = yield from self._json_text()
         values = container(text, ("object",), None)
