@@ -58,6 +58,7 @@ ALIASES = {
 }
 KINDS = frozenset({"string", "integer", "number", "boolean", "null", "object", "array"})
 
+_SIZED = re.compile(r"^u?(int|float)\d*$")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 _JSON_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
@@ -292,8 +293,13 @@ def _branches(node: Mapping[str, Any], word: str) -> Sequence[Any]:
 def _named_kinds(names: Any) -> Kinds | None:
     names = names if isinstance(names, list) else [names]
     words = {name.strip().lower() if isinstance(name, str) else "" for name in names}
-    kinds = frozenset(ALIASES.get(word, word) for word in words)
+    kinds = frozenset(ALIASES.get(word, word) for word in map(_unsized, words))
     return kinds if kinds and kinds <= KINDS else None
+
+
+def _unsized(word: str) -> str:
+    """Return `int` for `uint32`, `float` for `float64`: other languages name sizes too."""
+    return _SIZED.sub(r"\1", word)
 
 
 def _kind_of(value: Any) -> str:

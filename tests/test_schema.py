@@ -188,6 +188,8 @@ LOOSE: dict[str, tuple[Any, str, Any]] = {
     "items without type": ({"items": STRING}, "['a']", ["a"]),
     "prefixItems without type": ({"prefixItems": [STRING]}, "[]", []),
     "str": ({"type": "str"}, "5", "5"),
+    "uint32": ({"type": "uint32"}, "5", 5),
+    "float64": ({"type": "float64"}, "0.5", 0.5),
     "int": ({"type": "int"}, "5", 5),
     "float": ({"type": "float"}, "5.5", 5.5),
     "bool in capitals": ({"type": "BOOL"}, "true", True),
