@@ -75,7 +75,6 @@ class Engine(GenerationLoop):
         self._model: LoadedModel | None = None
         self._load_error: Exception | None = None
         self._failures = 0
-        self._lock = threading.Lock()
         super().__init__(
             PinnedProvider(config), PromptCache(config.prompt_cache_size, config.prompt_cache_bytes)
         )

@@ -103,11 +103,6 @@ class GenerationLoop(server.ResponseGenerator):
         return bool(self._is_distributed)
 
     @property
-    def rank(self) -> int:
-        """This machine's number; 0 talks to clients."""
-        return int(self._rank)
-
-    @property
     def sequential(self) -> bool:
         """Whether the loaded model serves one request at a time."""
         return not self.model_provider.is_batchable or self.cli_args.kv_bits is not None

@@ -95,7 +95,7 @@ class DetokenizerFactory:
         backend = backend_of(tokenizer)
         if backend is None:
             return
-        steps = _decoder_steps(json.loads(backend.to_str())["decoder"])
+        steps = _decoder_steps(_decoder(backend))
         if steps == [_BYTE_LEVEL]:
             read = _byte_level_bytes
         elif steps[:3] == _SENTENCEPIECE and steps[3:] in ([], [_STRIP]):
@@ -168,6 +168,11 @@ _SENTENCEPIECE = [
 ]
 _STRIP = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
+
+
+def _decoder(backend: Tokenizer) -> dict[str, Any] | None:
+    """Return the description of the decoder alone: that of the whole takes a second to write."""
+    return None if backend.decoder is None else json.loads(backend.decoder.__getstate__())
 
 
 def _decoder_steps(decoder: dict[str, Any] | None) -> list[dict[str, Any]]:
