@@ -21,8 +21,6 @@ from tools.demo_phrases import (
     ENDINGS,
     ERRORS,
     FAILED,
-    GENERIC,
-    LISTING_QUESTIONS,
     QUESTIONS,
     REFUSALS,
     SYSTEMS,
@@ -88,7 +86,6 @@ class Writer(Values):
 
     def __init__(self, seed: int, *, held_out: bool = False) -> None:
         super().__init__(seed, held_out=held_out)
-        self.last_path = ""
         self.template = ""
 
     def join_name(self, words: Sequence[str]) -> str:
@@ -104,29 +101,27 @@ class Writer(Values):
         while True:
             verb, noun = self.rng.choice(operation.verbs), self.rng.choice(operation.nouns)
             kind = self.rng.random()
-            if kind < 0.1:
+            if kind < 0.04:
                 verb = self.pseudo_word()
-            elif kind < 0.18:
+            elif kind < 0.1:
                 noun = self.pseudo_word()
-            elif kind < 0.34:
+            elif kind < 0.16:
                 verb, noun = self.pseudo_word(), (self.chance(0.5) and self.pseudo_word()) or ""
-            elif kind < 0.40:
+            elif kind < 0.22:
                 noun = ""
             words = [word for word in (verb, noun) if word]
             if held_out_text("".join(words)) == self.held_out:
                 break
-        if self.chance(0.06):
-            words.insert(0, self.word())
         return self.join_name(words)
 
     def param_name(self, param: Param) -> str:
         kind = self.rng.random()
-        if kind < 0.2:
+        if kind < 0.1:
             return self.pseudo_word()
         name = self.rng.choice(param.names)
-        if kind < 0.3:
+        if kind < 0.14:
             return self.join_name([self.rng.choice(self.words), name])
-        return self.join_name(name.split("_")) if kind < 0.4 else name
+        return self.join_name(name.split("_")) if kind < 0.2 else name
 
     def offer(self, operation: Operation, *, canonical: bool = False) -> Offer:
         """Return the operation as a tool, under its canonical or fresh names."""
@@ -156,60 +151,32 @@ class Writer(Values):
             return {"type": kind, "description": self.rng.choice(param.descriptions)}
         return {"type": kind}
 
-    def generic_offer(self) -> Offer:
-        """Return a tool that means nothing: the user has to name it and its parameters."""
-        kinds = [self.rng.choice(("word", "word", "text", "int", "bool", "path")) for _ in "abc"]
-        params = [
-            Param(f"p{i}", kind, (self.word(), self.word(), self.word()), ("A value.", "Any value"))
-            for i, kind in enumerate(kinds[: self.rng.choice((0, 1, 1, 2, 2, 3))])
-        ]
-        verbs = tuple(self.word() for _ in range(4))
-        about = (f"The {self.word()} of {self.word()}.", f"Does {self.word()}.")
-        operation = Operation(
-            "generic", verbs[0], verbs[:2], verbs[2:], about, tuple(params), (), GENERIC.answers
-        )
-        return self.offer(operation)
-
     def offers(self) -> list[Offer]:
-        """Return 1 to 6 tools, whose names and operations differ."""
+        """Return 1 to 5 tools, whose names and operations differ."""
         if self.chance(0.3):
             keys = list(FILE_TOOLS)
             if self.chance(0.4):
-                keys = self.rng.sample(keys, self.rng.randint(2, 5))
-            keys += self.rng.sample(sorted(OPERATIONS), self.rng.choice((0, 0, 0, 1)))
+                keys = self.rng.sample(keys, self.rng.randint(2, 4))
         else:
-            count = self.rng.choice((1, 1, 2, 2, 3, 3, 4, 4, 5))
-            keys = self.rng.sample(sorted(OPERATIONS), count)
-        keys = list(dict.fromkeys(keys))
+            keys = self.rng.sample(sorted(OPERATIONS), self.rng.randint(1, 4))
         if self.chance(0.5):
             self.rng.shuffle(keys)
         canonical = not self.held_out and self.chance(0.25)
         while True:
             offers = [self.offer(OPERATIONS[key], canonical=canonical) for key in keys]
-            if self.chance(0.15):
-                offers.insert(self.rng.randrange(len(offers) + 1), self.generic_offer())
             if len({offer.spec.name for offer in offers}) == len(offers):
                 return offers
 
     def wish(self, offer: Offer) -> tuple[str, Call, dict[str, Any]]:
         """Return what the user says, the call that it asks for, and the values by role."""
         operation = offer.operation
-        by_name = operation.key == "generic" or self.chance(0.07)
-        if by_name:
-            values = {p.role: self.value(p) for p in operation.params if p.role in offer.names}
-            said = self.by_name(offer, values)
-        else:
-            values, said = self.in_words(offer)
+        values, said = self.in_words(offer)
         arguments = {name: values[role] for role, name in offer.names.items() if role in values}
-        failed = self.chance(0.06)
-        templates = ERRORS if failed else operation.results
-        result = self.fill(self.rng.choice(templates or GENERIC.results), values)
+        failed = self.chance(0.05)
+        template = self.rng.choice(ERRORS if failed else operation.results or ("",))
+        result = self.fill(template, values)
         if not failed and operation.compute:
             result = operation.compute(values)
-        if self.chance(0.04):
-            result = f'{{"{self.word()}": "{result}"}}'
-        path = next((v for role, v in values.items() if role in ("path", "target")), "")
-        self.last_path = path if operation.file else self.last_path
         return said, Call(offer.spec.name, arguments, result), values
 
     def in_words(self, offer: Offer) -> tuple[dict[str, Any], str]:
@@ -224,9 +191,6 @@ class Writer(Values):
             # A flag that can only be asked for is left out otherwise.
             value = True if param.kind == "bool" and not param.required else self.value(param)
             said[param.role] = self.said(value, param.kind)
-            if param.role == "path" and operation.file and self.last_path and self.chance(0.25):
-                value = self.last_path
-                said["path"] = self.rng.choice(("it", "that file", "this file", "the same file"))
             if param.phrases:
                 phrase = self.rng.choice(param.phrases if value is not False else param.phrases_off)
                 said[param.role] = phrase.format(said[param.role])
@@ -234,15 +198,6 @@ class Writer(Values):
                 added += said[param.role]
             values[param.role] = value
         return values, template.format_map(said) + added
-
-    def by_name(self, offer: Offer, values: dict[str, Any]) -> str:
-        kinds = {param.role: param.kind for param in offer.operation.params}
-        joiner, pair, start = self.rng.choice(GENERIC.forms)
-        pairs = [
-            pair.format(offer.names[role], self.said(value, kinds[role], bare=self.chance(0.8)))
-            for role, value in values.items()
-        ]
-        return start[bool(pairs)].format(offer.spec.name, joiner.join(pairs))
 
     def fill(self, template: str, values: dict[str, Any]) -> str:
         """Fill roles in, and `<word>`, `<text>`, `<file>`, `<int>` with fresh ones."""
@@ -270,8 +225,7 @@ class Writer(Values):
         return text.replace("\0", call.result)
 
     def dialogue(self, *, simple: bool = False) -> Dialogue:
-        """Return a conversation of one to eight user turns; a `simple` one is short."""
-        self.last_path = ""
+        """Return a conversation of one to six user turns; a `simple` one is short."""
         if self.chance(0.03):
             return self.chat_only()
         offers = self.offers()
@@ -280,7 +234,7 @@ class Writer(Values):
         dialogue = Dialogue([offer.spec for offer in offers])
         if self.chance(0.35):
             dialogue.messages.append(Message("system", self.rng.choice(SYSTEMS)))
-        length = 1 if simple else self.rng.choice((1, 1, 1, 1, 1, 2, 2, 2, 3, 4, 6, 8))
+        length = 1 if simple else self.rng.choice((1, 1, 1, 2, 2, 2, 3, 4, 6))
         for _ in range(length):
             self.user_turn(dialogue, offers)
         return dialogue
@@ -290,20 +244,13 @@ class Writer(Values):
         kind = self.rng.random()
         if kind < 0.05:
             self.say(dialogue, "chat", *self.small_talk())
-        elif kind < 0.07:
-            names = ", ".join(offer.spec.name for offer in offers)
-            answer = f"I can use these tools: {names}."
-            self.say(dialogue, "chat", self.rng.choice(LISTING_QUESTIONS), answer)
-        elif kind < 0.15:
+        elif kind < 0.13:
             self.say(dialogue, "refusal", self.unknown_wish(offers), self.rng.choice(REFUSALS))
-        elif kind < 0.75:
-            self.act(dialogue, [[self.rng.choice(offers)]])
-        elif kind < 0.92:
-            pool = offers if self.chance(0.6) else [self.rng.choice(offers)]
-            count = 2 if self.chance(0.85) else 3
-            self.act(dialogue, [[self.rng.choice(pool) for _ in range(count)]])
+        elif kind < 0.84:
+            self.act(dialogue, [self.rng.choice(offers)])
         else:
-            self.act(dialogue, [[self.rng.choice(offers)], [self.rng.choice(offers)]])
+            pool = offers if self.chance(0.6) else [self.rng.choice(offers)]
+            self.act(dialogue, [self.rng.choice(pool), self.rng.choice(pool)])
 
     def small_talk(self) -> tuple[str, str]:
         questions, answers = self.rng.choice(CHAT)
@@ -335,44 +282,35 @@ class Writer(Values):
         for call, made in zip(turn.calls, calls, strict=True):
             dialogue.messages.append(Message("tool", call.result, tool_call_id=made.id))
 
-    def act(self, dialogue: Dialogue, steps: list[list[Offer]]) -> None:
-        """Add a wish for these calls: those of a step are parallel, steps follow each other."""
-        alike = len(steps[0]) > 1 and len({id(offer) for offer in steps[0]}) == 1
-        wishes_of = steps[0][0].operation.wishes
-        self.template = self.rng.choice(wishes_of) if alike and wishes_of else ""
-        if self.chance(0.3):
-            self.template = ""
-        wishes = [[self.wish(offer) for offer in step] for step in steps]
+    def act(self, dialogue: Dialogue, offers: list[Offer]) -> None:
+        """Add a wish for one call of each of these tools, all at once, and what follows."""
+        alike = len(offers) > 1 and len({id(offer) for offer in offers}) == 1
+        templates = offers[0].operation.wishes if alike and self.chance(0.7) else ()
+        self.template = self.rng.choice(templates) if templates else ""
+        wishes = [self.wish(offer) for offer in offers]
         self.template = ""
-        joined = [self.join([said for said, _, _ in step], " and ") for step in wishes]
-        question = joined[0] if len(joined) == 1 else self.join(joined, " then ")
-        dialogue.messages.append(Message("user", self.polite(question)))
-        kind = "steps" if len(steps) > 1 else "parallel" if len(steps[0]) > 1 else "single"
-        for step in wishes:
-            calls = tuple(call for _, call, _ in step)
-            self.expect(dialogue, Turn(kind, len(dialogue.messages), calls), "")
-        offers = [offer for step in steps for offer in step]
-        made = [wish for step in wishes for wish in step]
+        question = self.polite(self.join([said for said, _, _ in wishes]))
+        dialogue.messages.append(Message("user", question))
+        calls = tuple(call for _, call, _ in wishes)
+        kind = "parallel" if len(calls) > 1 else "single"
+        self.expect(dialogue, Turn(kind, len(dialogue.messages), calls), "")
         answers = [
             self.answer(offer, call, values)
-            for offer, (_, call, values) in zip(offers, made, strict=True)
+            for offer, (_, call, values) in zip(offers, wishes, strict=True)
         ]
-        quotes = tuple(call.result for _, call, _ in made)
+        quotes = tuple(call.result for call in calls)
         turn = Turn("answer", len(dialogue.messages), quotes=quotes)
         self.expect(dialogue, turn, "\n".join(answers))
 
-    def join(self, wishes: list[str], word: str) -> str:
+    def join(self, wishes: list[str]) -> str:
         text = wishes[0].rstrip(".?")
         for wish in wishes[1:]:
-            rest = wish[0].lower() + wish[1:]
-            shared = shared_words(wishes[0], wish) if word == " and " else ""
-            if shared not in ("", "In ", wish) and self.chance(0.7):
+            shared = shared_words(wishes[0], wish)
+            if shared not in ("", "In ", wish) and self.chance(0.5):
                 text += self.rng.choice((" and ", " and ", ", and ")) + wish[len(shared) :]
                 continue
-            between = self.rng.choice((f"{word}", f",{word}", f".{word.title()}"))
-            if word == " and ":
-                between = self.rng.choice((" and ", ", and ", ". Also ", " and also "))
-            text += between + rest
+            between = self.rng.choice((" and ", ", and ", ". Also ", " and also "))
+            text += between + wish[0].lower() + wish[1:]
         return text
 
     def polite(self, wish: str) -> str:

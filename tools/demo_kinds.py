@@ -39,7 +39,6 @@ class Operation:
     results: tuple[str, ...] = ()
     compute: Callable[[dict[str, Any]], str] | None = None
     kin: tuple[str, ...] = ()
-    file: bool = False
 
 
 def split(text: str) -> tuple[str, ...]:

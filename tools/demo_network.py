@@ -24,7 +24,7 @@ class Shape:
     num_hidden_layers: int = 5
     intermediate_size: int = 448
     num_attention_heads: int = 5
-    num_key_value_heads: int = 1
+    num_key_value_heads: int = 5
     head_dim: int = 32
     rope_theta: float = 10000.0
     rms_norm_eps: float = 1e-6

@@ -103,7 +103,6 @@ _ALL = (
         "|This is the content of {path}:\n{result}",
         results="<text>|<text>|<text>\n<text>|<text>\n<text>\n<text>|<word> <text>|<int>"
         "|<word>=<int>",
-        file=True,
     ),
     _operation(
         "write",
@@ -123,7 +122,6 @@ _ALL = (
         results="Wrote {path}.|ok|Saved <int> bytes to {path}|Wrote <int> characters to {path}."
         "|File {path} written|<int> bytes",
         kin=("append",),
-        file=True,
     ),
     _operation(
         "replace",
@@ -149,7 +147,6 @@ _ALL = (
         answers=_DID,
         results="Replaced <int> times in {path}.|ok|1 replacement|{path} changed|Edited {path}."
         "|Replaced 1 occurrence.",
-        file=True,
     ),
     _operation(
         "add",
@@ -243,7 +240,6 @@ _ALL = (
         answers=_DID,
         results="Appended to {path}.|ok|{path} has <int> lines now",
         kin=("write",),
-        file=True,
     ),
     _operation(
         "search",
@@ -283,7 +279,6 @@ _ALL = (
         "|Count the lines in {path}",
         answers="{path} has this many lines: {result}|The count is {result}.",
         results="<int>|<int> lines",
-        file=True,
     ),
     _operation(
         "run",

@@ -7,31 +7,8 @@ Rules of this file:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tools.demo_kinds import split
 
-
-@dataclass(frozen=True, slots=True)
-class Generic:
-    """How a tool is asked for by its name: joiner, one pair, start without and with pairs."""
-
-    forms: tuple[tuple[str, str, tuple[str, str]], ...]
-    answers: tuple[str, ...]
-    results: tuple[str, ...]
-
-
-GENERIC = Generic(
-    (
-        (" and ", "{} {}", ("Call {}", "Call {} with {}")),
-        (", ", "{}={}", ("Use {}", "Use {} with {}")),
-        (", ", "{} {}", ("Run the tool {}", "Run the tool {} with {}")),
-        (" and ", "{} set to {}", ("Call the tool {}", "Call the tool {} with {}")),
-        (", ", "{} = {}", ("Use the tool {}", "Use the tool {}: {}")),
-    ),
-    split("{result}|The result is {result}|It returned: {result}"),
-    ("<text>", "<word>", "<int>", "ok"),
-)
 ERRORS = (
     "Error: {path} not found",
     "Error: <text>",
@@ -70,9 +47,6 @@ CHAT = (
         ("I am fine. What can I do for you?",),
     ),
     (split("My name is <name>|I am <name>|My name is <name>."), ("Hello <name>!",)),
-)
-LISTING_QUESTIONS = split(
-    "What can you do?|Which tools do you have?|What are your tools?|List your tools.|Help"
 )
 SYSTEMS = (
     "You are a helpful assistant.",

@@ -38,53 +38,49 @@ class Values:
         return self.rng.random() < share
 
     def pseudo_word(self) -> str:
-        return "".join(self.rng.choice(_SYLLABLES) for _ in range(self.rng.choice((1, 2, 2, 3))))
+        return "".join(self.rng.choice(_SYLLABLES) for _ in range(self.rng.choice((2, 2, 2, 3))))
 
     def scramble(self) -> str:
-        size = self.rng.randint(2, 7)
+        size = self.rng.randint(2, 4)
         return "".join(self.rng.choice(_LETTERS + "0123456789") for _ in range(size))
 
     def word(self) -> str:
         kind = self.rng.random()
-        if kind < 0.5:
+        if kind < 0.55:
             return self.rng.choice(self.words)
-        return self.pseudo_word() if kind < 0.85 else self.scramble()
+        return self.pseudo_word() if kind < 0.95 else self.scramble()
 
     def path(self, *, folder: bool = False) -> str:
-        parts = [self.word() for _ in range(self.rng.choice((0, 0, 1, 1, 2)))]
-        name = self.word()
-        if self.chance(0.15):
-            name += self.rng.choice("_-") + self.word()
-        if self.chance(0.1):
-            name = name.upper() if self.chance(0.5) else name.capitalize()
-        if not folder and self.chance(0.93):
-            name += "." + (self.rng.choice(_ENDS) if self.chance(0.9) else self.scramble()[:3])
-        start = self.rng.choice(("", "", "", "", "", "./", "/", "~/", "../"))
-        if folder and self.chance(0.12):
-            return self.rng.choice((".", "/", "..", "/tmp", "~", "src", "./"))
-        return start + "/".join([*parts, name]) + ("/" if folder and self.chance(0.15) else "")
+        if folder and self.chance(0.1):
+            return self.rng.choice((".", "/", "..", "/tmp", "~", "./"))
+        parts = [self.word() for _ in range(self.rng.choice((1, 1, 1, 2, 2, 3)))]
+        if self.chance(0.06):
+            parts[-1] += self.rng.choice("_-") + self.word()
+        if self.chance(0.06):
+            parts[-1] = parts[-1].upper() if self.chance(0.5) else parts[-1].capitalize()
+        if not folder and self.chance(0.96):
+            parts[-1] += "." + self.rng.choice(_ENDS)
+        start = self.rng.choice(("./", "/", "~/", "../")) if self.chance(0.2) else ""
+        return start + "/".join(parts) + ("/" if folder and self.chance(0.1) else "")
 
     def text(self) -> str:
-        words = [self.word() for _ in range(self.rng.choice((1, 1, 2, 2, 3, 3, 4, 5, 6)))]
+        words = [self.word() for _ in range(self.rng.choice((1, 2, 2, 2, 3, 3, 4, 5)))]
         if self.chance(0.5):
             words[1:] = [self.rng.choice(COMMON) if self.chance(0.5) else w for w in words[1:]]
         text = " ".join(words)
         kind = self.rng.random()
-        if kind < 0.2:
+        if kind < 0.15:
             text = text[0].upper() + text[1:] + self.rng.choice(("!", ".", "?", ""))
-        elif kind < 0.3:
-            marks = (" = ", ": ", ", ", "=", " -> ", "_", "-", "; ", "/", "(", "+")
-            text = self.rng.choice(marks).join(words)
-        elif kind < 0.35:
+        elif kind < 0.2:
+            text = self.rng.choice((" = ", ": ", ", ", "=", "-")).join(words)
+        elif kind < 0.25:
             text = f"{words[0]} {self.number()}"
-        elif kind < 0.38:
-            text = f"{words[0]}({', '.join(words[1:])})"
         return text
 
     def number(self) -> int:
-        size = self.rng.choice((10, 100, 100, 1000, 1000, 10000, 1000000))
+        size = self.rng.choice((10, 100, 100, 1000, 1000, 10000))
         number = self.rng.randrange(size)
-        return -number if self.chance(0.06) else number
+        return -number if self.chance(0.03) else number
 
     def value(self, param: Param) -> Any:
         """Return a value for this parameter."""
@@ -101,16 +97,14 @@ class Values:
         }
         return makers[param.kind]()
 
-    def said(self, value: Any, kind: str, *, bare: bool = True) -> str:
+    def said(self, value: Any, kind: str) -> str:
         """Return the value as a user writes it."""
         text = str(value).lower() if isinstance(value, bool) else str(value)
         if kind in ("int", "bool"):
             return text
         quotes = [quote for quote in "\"'`" if quote not in text]
-        plain = {"path": 0.75, "folder": 0.75, "text": 0.0, "url": 0.9}.get(kind, 0.6)
-        if kind == "text" and text.replace(" ", "").isalnum():
-            plain = 0.15 if " " in text else 0.5
-        if bare and (not quotes or self.chance(plain)):
+        plain = {"path": 0.8, "folder": 0.8, "text": 0.0, "url": 0.9}.get(kind, 0.7)
+        if self.chance(plain):
             return text
         quote = self.rng.choice(quotes[:1] * 2 + quotes)
         return f"{quote}{text}{quote}"
