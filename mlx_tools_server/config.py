@@ -12,6 +12,8 @@ Rules of this file:
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -23,6 +25,8 @@ from .options import (
     COUNT,
     FROM_ZERO,
     GROUP_SIZE,
+    HISTORY,
+    HISTORY_THINKING,
     KEY,
     LEVEL,
     NUMBER,
@@ -67,7 +71,10 @@ class ServerConfig:
     demo: bool = field(
         default=False,
         metadata=option(
-            MODEL, SWITCH, "--demo", "serve the built-in scripted model, with no download"
+            MODEL,
+            SWITCH,
+            "--demo",
+            "serve the built-in scripted model, with no download",
         ),
     )
     model_name: str | None = field(
@@ -195,6 +202,31 @@ class ServerConfig:
         metadata=option(
             MEMORY, SIZE, "--prompt-cache-bytes", "size of the in-memory prompt cache, as in 8GB"
         ),
+    )
+    history: str = field(
+        default="exact",
+        metadata=option(
+            MEMORY, HISTORY, "--history", "how earlier answers are replayed: exact, or template"
+        ),
+    )
+    history_thinking: str = field(
+        default="template",
+        metadata=option(
+            MEMORY,
+            HISTORY_THINKING,
+            "--history-thinking",
+            "thoughts of earlier answers: as the template keeps them, or preserve",
+        ),
+    )
+    kv_dir: str | None = field(
+        default=None,
+        metadata=option(
+            MEMORY, PATH, "--kv-dir", "where answers are kept (default: your cache folder)"
+        ),
+    )
+    no_kv_disk: bool = field(
+        default=False,
+        metadata=option(MEMORY, SWITCH, "--no-kv-disk", "keep nothing when the server ends"),
     )
     kv_bits: int | None = field(
         default=None,
@@ -363,6 +395,17 @@ def build_parser() -> argparse.ArgumentParser:
             help=f"{each.help}{_shown_default(name)}".replace("%", "%%"),
         )
     return parser
+
+
+def kv_folder(config: ServerConfig) -> Path | None:
+    """The folder for what outlives the process; None if nothing should."""
+    if config.no_kv_disk:
+        return None
+    if config.kv_dir:
+        return Path(config.kv_dir)
+    home = Path.home()
+    caches = home / "Library" / "Caches" if sys.platform == "darwin" else home / ".cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or caches) / PROG
 
 
 def _shown_default(name: str) -> str:

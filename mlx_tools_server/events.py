@@ -86,10 +86,16 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The generation ended as it should."""
+    """The generation ended as it should.
+
+    `tokens` are the ids that make up the answer, and `closing` the text of the token that ended
+    it, if one did; none if what was delivered is not all that these tokens say.
+    """
 
     reason: FinishReason
     usage: Usage
+    tokens: tuple[int, ...] = field(default=(), compare=False, repr=False)
+    closing: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

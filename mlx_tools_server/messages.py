@@ -33,8 +33,25 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Exact:
+    """An answer as it was generated: its token ids, without the one that ended it.
+
+    `opening` is what the prompt wrote between the header of the turn and the ids, `closing` the
+    text of the token that ended them, if one did. `thought` says that the ids begin in a thought.
+    """
+
+    ids: tuple[int, ...]
+    opening: str = ""
+    closing: str = ""
+    thought: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One message of the conversation; `tool_call_id` is set for role `tool` only."""
+    """One message of the conversation; `tool_call_id` is set for role `tool` only.
+
+    `exact` is set for an answer of ours that came back unchanged.
+    """
 
     role: Role
     content: str = ""
@@ -42,6 +59,7 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str = ""
     name: str = ""
+    exact: Exact | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 Rules of this file:
 - What a client sent is data. Control-token text in it, whole or as an edge that the template might
   complete, stands behind a sentinel while the template runs, and comes back as a literal piece.
+- An answer of ours that came back unchanged stands behind a sentinel too, and comes back as the
+  ids that were generated, if the template leaves its turn as it was then.
 - A client can't forge a sentinel: each rendering has a nonce of its own.
 - Every pass over a text is linear in its length.
 """
@@ -11,10 +13,12 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
+
+from .messages import Exact
 
 # Keys that templates look up, so they must stay as they are.
 _SCHEMA_WORD = re.compile(
@@ -34,18 +38,50 @@ _SENTINEL = re.compile(rf"(?:\ue000|\\{{1,4}}ue000)({_DIGIT}{{17,}})(?:\ue001|\\
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A run of a rendered prompt; literal text is the client's, and spells or completes a token."""
+    """A run of a rendered prompt; literal text is the client's, and spells or completes a token.
+
+    A piece with `ids` is those tokens, and has no text.
+    """
 
     text: str
     literal: bool
+    ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """Client text behind a sentinel: a whole control token, or an edge that might complete one."""
+    """Client text behind a sentinel: a whole control token, or an edge that might complete one.
+
+    `answer` is the number of a message whose ids are to stand here; `thought_of` marks where the
+    template would write the thought of one.
+    """
 
     text: str
     whole: bool
+    answer: int | None = None
+    thought_of: int | None = None
+
+
+class Unfit(Exception):
+    """These messages, by their numbers, can't be replayed: the template writes them otherwise."""
+
+    def __init__(self, numbers: Collection[int]) -> None:
+        super().__init__(numbers)
+        self.numbers = numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """How a template writes answers: `header` opens their turns, in prompts and history alike.
+
+    `keep_thoughts` replays answers with the thoughts that the template would leave out.
+    """
+
+    header: str = ""
+    keep_thoughts: bool = False
+
+
+_NO_TURNS = Turns()
 
 
 class Controls:
@@ -109,6 +145,7 @@ class Hidden:
         # A client can't guess the nonce, so whatever looks like a sentinel in its text is text.
         self._nonce = secrets.token_hex(8)
         self._marks: list[_Mark] = []
+        self._exact: dict[int, Exact] = {}
         self._sentinels: dict[_Mark, str] = {}
 
     def hide(self, value: Any) -> Any:
@@ -127,13 +164,32 @@ class Hidden:
             return self._sentinel(_Mark(name, whole=False))
         return self._hide_text(name)
 
-    def pieces(self, rendered: str) -> list[Piece]:
-        """Return the rendered text, cut at the sentinels, with the client's text put back."""
+    def hold(self, number: int, exact: Exact) -> dict[str, str]:
+        """Return what stands for a message that is to be replayed: its content and its thought."""
+        self._exact[number] = exact
+        held = {"content": self._sentinel(_Mark("", whole=True, answer=number))}
+        if exact.thought:
+            held["reasoning_content"] = self._sentinel(_Mark("", whole=True, thought_of=number))
+        return held
+
+    def pieces(self, rendered: str, turns: Turns = _NO_TURNS) -> list[Piece]:
+        """Return the rendered text, cut at the sentinels, with the client's text put back.
+
+        Raises Unfit if a held message can't be replayed where the template has put it.
+        """
         text, marked = self._restored(rendered)
+        opens = self._opens(text, marked, turns)
         pieces: list[Piece] = []
         done = 0
-        for start, end, whole in marked:
-            if whole or self._controls.crosses(text, start, end):
+        for start, end, mark in marked:
+            if mark.thought_of is not None:
+                continue
+            if mark.answer is not None:
+                exact = self._exact[mark.answer]
+                before = text[done : opens[mark.answer]] + exact.opening
+                pieces += [Piece(before, literal=False), Piece("", literal=False, ids=exact.ids)]
+                done = end
+            elif mark.whole or self._controls.crosses(text, start, end):
                 if done < start:
                     pieces.append(Piece(text[done:start], literal=False))
                 pieces.append(Piece(text[start:end], literal=True))
@@ -142,9 +198,39 @@ class Hidden:
             pieces.append(Piece(text[done:], literal=False))
         return pieces
 
-    def _restored(self, rendered: str) -> tuple[str, list[tuple[int, int, bool]]]:
+    def _opens(
+        self, text: str, marked: Sequence[tuple[int, int, _Mark]], turns: Turns
+    ) -> dict[int, int]:
+        """Return where the turns of the held answers open, behind their headers."""
+        found: dict[int, int] = {}
+        thoughts: dict[int, int] = {}
+        twice: set[int] = set()
+        done = 0
+        for start, _, mark in marked:
+            if mark.thought_of is not None:
+                thoughts[mark.thought_of] = start
+            if mark.answer is None:
+                continue
+            if mark.answer in found:
+                twice.add(mark.answer)
+            exact = self._exact[mark.answer]
+            header = text.rfind(turns.header, done, start) if turns.header else -1
+            behind = header + len(turns.header)
+            if exact.thought:
+                as_it_was = thoughts.get(mark.answer, -1) >= behind
+            else:
+                as_it_was = text[behind:start] == exact.opening
+            closes = text.startswith(exact.closing, start)
+            if header >= 0 and closes and (as_it_was or turns.keep_thoughts):
+                found[mark.answer] = behind
+            done = start
+        if unfit := twice | (self._exact.keys() - found):
+            raise Unfit(unfit)
+        return found
+
+    def _restored(self, rendered: str) -> tuple[str, list[tuple[int, int, _Mark]]]:
         parts: list[str] = []
-        marked: list[tuple[int, int, bool]] = []
+        marked: list[tuple[int, int, _Mark]] = []
         done = length = 0
         for match in _SENTINEL.finditer(rendered):
             mark = self._mark_of(match)
@@ -154,7 +240,7 @@ class Hidden:
             parts += [between, mark.text]
             start = length + len(between)
             length = start + len(mark.text)
-            marked.append((start, length, mark.whole))
+            marked.append((start, length, mark))
             done = match.end()
         parts.append(rendered[done:])
         return "".join(parts), marked

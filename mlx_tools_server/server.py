@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from .banner import banner
-from .config import ServerConfig
+from .config import ServerConfig, kv_folder
 from .engine.engine import Engine
 from .engine.scripted import write_checkpoint
 from .engine.seams import machine_rank
 from .errors import StartupError
 from .handler import ToolsHandler
+from .history import History
 from .models import ModelInfo, inspect_model
 from .turn import Turns
 
@@ -101,7 +102,13 @@ def serve(config: ServerConfig, info: ModelInfo | None) -> int:
             with _on_sigterm(engine.stop_and_join):
                 engine.join()
             return 1 if engine.failed else 0
-        server.turns = turns = Turns(engine)
+        history = None
+        if config.history == "exact":
+            kept = kv_folder(config)
+            path = kept / "history.sqlite3" if kept else None
+            history = History(path, engine.model.fingerprint)
+            stack.callback(history.close)
+        server.turns = turns = Turns(engine, history)
         print(_banner(server.url, engine, config, info), flush=True)
         if engine.distributed:
             threading.Thread(target=_watch, args=(engine, server), daemon=True).start()

@@ -31,7 +31,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from .errors import BadRequest, StartupError
 from .messages import Message, ToolCall, ToolSpec
-from .sentinels import Controls, Hidden, Piece
+from .sentinels import Controls, Hidden, Piece, Turns, Unfit
 
 _HERE = Path(__file__).resolve().parent
 # The wheel carries the folder inside the package; an editable install has it beside the package.
@@ -47,6 +47,9 @@ _FAULTS = (
     TypeError,
     ValueError,
 )
+
+# Text that no template writes, to see where it writes what an answer says.
+_PROBE = "\ue100"
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -97,12 +100,17 @@ class ChatTemplate:
         *,
         variables: Mapping[str, Any],
         control_tokens: Collection[str],
+        keep_thoughts: bool = False,
     ) -> None:
         self.origin = origin
         self._variables = dict(variables)
         self._controls = Controls(control_tokens)
         self._reads_thoughts = "<think>" in control_tokens
         self._template = _compile(source, origin)
+        self._turns = Turns()
+        self._turns = Turns(self._header(), keep_thoughts)
+        if keep_thoughts and "preserve_thinking" in source:
+            self._variables["preserve_thinking"] = True
 
     def render(
         self,
@@ -136,7 +144,7 @@ class ChatTemplate:
         kwargs: Mapping[str, Any],
         prompt: bool,
     ) -> list[Piece]:
-        """Render these very messages."""
+        """Render these very messages; those that can't be replayed, as their text."""
         hidden = Hidden(self._controls)
         try:
             rendered = self._template.render(
@@ -148,10 +156,50 @@ class ChatTemplate:
                     "add_generation_prompt": prompt,
                 }
             )
+            return hidden.pieces(rendered, self._turns)
+        except Unfit as unfit:
+            again = [
+                replace(message, exact=None) if number in unfit.numbers else message
+                for number, message in enumerate(messages)
+            ]
+            return self._once(again, tools=tools, kwargs=kwargs, prompt=prompt)
         except _FAULTS as fault:
+            if any(message.exact for message in messages):
+                plain = [replace(message, exact=None) for message in messages]
+                return self._once(plain, tools=tools, kwargs=kwargs, prompt=prompt)
             said = "".join(piece.text for piece in hidden.pieces(str(fault)))
             raise _Refused(said.rstrip(".") or type(fault).__name__) from fault
-        return hidden.pieces(rendered)
+
+    def opening(self, pieces: Sequence[Piece]) -> str | None:
+        """Return what a prompt says behind the header of the turn that it opens.
+
+        None if it opens none, or if this template's answers can't be told from its other turns.
+        """
+        text = pieces[-1].text if pieces else ""
+        _, found, opening = text.rpartition(self._turns.header or "\0")
+        return opening if found else None
+
+    def _header(self) -> str:
+        """Return what opens an answer's turn in prompt and history alike; "" if nothing does."""
+        question, answer = Message("user", "x"), Message("assistant", _PROBE)
+        once = partial(self._once, tools=(), kwargs=_NOTHING)
+        try:
+            prompts = [
+                "".join(piece.text for piece in once(messages, prompt=prompt))
+                for messages, prompt in (
+                    ([question], False),
+                    ([question], True),
+                    ([question, answer, question], False),
+                )
+            ]
+        except _Refused:
+            return ""
+        asked, opened, told = prompts
+        if _PROBE not in told or not (opened.startswith(asked) and told.startswith(asked)):
+            return ""
+        said = told[len(asked) : told.index(_PROBE)]
+        pairs = zip(opened[len(asked) :], said, strict=False)
+        return "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
     def _bad_request(self, refusal: _Refused) -> BadRequest:
         problem = f"The chat template ({self.origin}) can't render this conversation: {refusal}"
@@ -175,8 +223,13 @@ def _message_dicts(messages: Sequence[Message], hidden: Hidden) -> list[dict[str
     """Return the messages as templates know them, with client text hidden."""
     names = {call.id: call.name for message in messages for call in message.tool_calls}
     dicts: list[dict[str, Any]] = []
-    for message in messages:
-        entry: dict[str, Any] = {"role": message.role, "content": hidden.hide(message.content)}
+    for number, message in enumerate(messages):
+        entry: dict[str, Any] = {"role": message.role}
+        if message.exact is not None:
+            entry |= hidden.hold(number, message.exact)
+            dicts.append(entry)
+            continue
+        entry["content"] = hidden.hide(message.content)
         if message.reasoning:
             entry["reasoning_content"] = hidden.hide(message.reasoning)
         if message.tool_calls:

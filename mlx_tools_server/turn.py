@@ -16,9 +16,10 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 
 from .engine.engine import Engine, Prompt
-from .events import Event, Failed, Finished, PartDelta, PartEnded, PartStarted
+from .events import Event, Failed, Finished, PartDelta, PartEnded, PartKind, PartStarted
+from .history import History
 from .jsontext import loads
-from .messages import ChatRequest, Options, TextRequest, ToolSpec
+from .messages import ChatRequest, Exact, Message, Options, TextRequest, ToolCall, ToolSpec
 from .schema import problem
 
 log = logging.getLogger(__name__)
@@ -45,8 +46,9 @@ class Counters:
 class Turns:
     """Runs turns on one engine."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, history: History | None = None) -> None:
         self.engine = engine
+        self._history = history
         self.counters = Counters()
         self._ended = threading.Condition()
         self._running = 0
@@ -58,55 +60,88 @@ class Turns:
 
     def chat(self, request: ChatRequest) -> Generator[Event, None, None]:
         """Answer a conversation; raises RequestError before the first event if it can't."""
+        if self._history is not None:
+            recalled = self._history.recall(request.messages, request.tools)
+            request = replace(request, messages=recalled)
         prompt = self.engine.prepare_chat(request)
-        return self._events(prompt, request.options, request.tools)
+        return self._events(prompt, request.options, request)
 
     def text(self, request: TextRequest) -> Generator[Event, None, None]:
         """Continue a raw prompt; raises RequestError before the first event if it can't."""
         prompt = self.engine.prepare_text(request)
-        return self._events(prompt, request.options, ())
+        return self._events(prompt, request.options)
 
     def _events(
-        self, prompt: Prompt, options: Options, tools: Sequence[ToolSpec]
+        self, prompt: Prompt, options: Options, request: ChatRequest | None = None
     ) -> Generator[Event, None, None]:
         self.counters.add("requests")
-        calls = _Calls(tools, self.counters)
+        calls = _Calls(request.tools if request else (), self.counters)
         events = self.engine.run(prompt, options)
         with self._ended:
             self._running += 1
         try:
             for event in events:
-                yield calls.see(event)
+                seen = calls.see(event)
+                if request is not None and isinstance(event, Finished):
+                    # The client may send its next request as soon as it has seen the end.
+                    self._remember(request, prompt, calls, event)
+                yield seen
         finally:
             events.close()
             with self._ended:
                 self._running -= 1
                 self._ended.notify_all()
 
+    def _remember(
+        self, request: ChatRequest, prompt: Prompt, calls: _Calls, finished: Finished
+    ) -> None:
+        if self._history is None or prompt.opening is None or calls.cut:
+            return
+        answer = Message("assistant", calls.text, tool_calls=tuple(calls.made))
+        thought = prompt.reader.thought_open or calls.thought
+        exact = Exact(finished.tokens, prompt.opening, finished.closing, thought)
+        self._history.remember(request.messages, answer, exact)
+
 
 class _Calls:
-    """The calls of one turn: their ids, their checks, and what they make of its end."""
+    """The parts of one turn: the ids and checks of its calls, and what they make of its end.
+
+    `made` are the calls that were delivered, `text` what was said beside them. `thought` says that
+    there was a thought, `cut` that a call could not be delivered.
+    """
 
     def __init__(self, tools: Sequence[ToolSpec], counters: Counters) -> None:
         self._schemas = {tool.name: tool.parameters for tool in tools}
         self._counters = counters
-        self._open: str | None = None
+        self.made: list[ToolCall] = []
+        self.thought = self.cut = False
+        self._texts: list[str] = []
+        self._kind: PartKind = "text"
+        self._id = self._name = ""
         self._arguments: list[str] = []
         self._delivered = False
 
+    @property
+    def text(self) -> str:
+        return "".join(self._texts)
+
     def see(self, event: Event) -> Event:
         match event:
-            case PartStarted("tool_call", name):
-                self._open = name
-                self._arguments = []
-                return replace(event, id=f"call_{secrets.token_hex(12)}")
-            case PartDelta(text) if self._open is not None:
+            case PartStarted(kind, name):
+                self._kind = kind
+                self.thought |= kind == "reasoning"
+                if kind == "tool_call":
+                    self._name, self._id = name, f"call_{secrets.token_hex(12)}"
+                    self._arguments = []
+                    return replace(event, id=self._id)
+            case PartDelta(text) if self._kind == "tool_call":
                 self._arguments.append(text)
-            case PartEnded(complete) if self._open is not None:
+            case PartDelta(text) if self._kind == "text":
+                self._texts.append(text)
+            case PartEnded(complete) if self._kind == "tool_call":
                 if complete:
-                    self._delivered = True
-                    self._check(self._open)
-                self._open = None
+                    self._check("".join(self._arguments) or "{}")
+                self.cut |= not complete
             case Finished("stop") if self._delivered:
                 return replace(event, reason="tool_calls")
             case Failed():
@@ -115,16 +150,23 @@ class _Calls:
                 pass
         return event
 
-    def _check(self, name: str) -> None:
+    def _check(self, arguments: str) -> None:
+        self._delivered = True
         self._counters.add("tool_calls")
-        if wrong := self._problem(name, "".join(self._arguments) or "{}"):
+        if wrong := self._problem(self._name, arguments):
             self._counters.add("invalid_tool_calls")
-            log.warning("a call of %s does not fit: %s", name, wrong)
+            log.warning("a call of %s does not fit: %s", self._name, wrong)
 
     def _problem(self, name: str, arguments: str) -> str | None:
+        try:
+            read = loads(arguments)
+        except ValueError as error:  # a foreign parser's arguments
+            self.cut = True
+            return f"its arguments are not JSON: {error}"
+        if isinstance(read, dict):
+            self.made.append(ToolCall(self._id, name, read))
+        else:
+            self.cut = True
         if name not in self._schemas:
             return "there is no such tool"
-        try:
-            return problem(loads(arguments), self._schemas[name])
-        except ValueError as error:  # a foreign parser's arguments
-            return f"its arguments are not JSON: {error}"
+        return problem(read, self._schemas[name])

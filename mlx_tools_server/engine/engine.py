@@ -52,10 +52,15 @@ MAX_FAILURES = 3
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A request as the loop takes it: its ids, and how its answer is read."""
+    """A request as the loop takes it: its ids, and how its answer is read.
+
+    `opening` is what stands between the header of the answer's turn and its first token; None if
+    the template's answers can't be replayed.
+    """
 
     ids: tuple[int, ...]
     reader: ReaderSpec
+    opening: str | None = None
 
     @property
     def max_tokens(self) -> int:
@@ -201,14 +206,16 @@ class Engine(GenerationLoop):
     def prepare_chat(self, request: ChatRequest) -> Prompt:
         """Render and encode a conversation; raises RequestError if it can't be served."""
         model = self.model
-        pieces = model.template.render(request.messages, request.tools, request.template_kwargs)
+        template = model.template
+        pieces = template.render(request.messages, request.tools, request.template_kwargs)
         spec = ReaderSpec(
             tools=request.callable_tools,
             thought_open=model.thought_open(pieces),
             first_call_only=not request.parallel_tool_calls,
             stop=request.options.stop,
         )
-        return self._prompt(model.encoder.encode(pieces), request.options, spec)
+        prompt = self._prompt(model.encoder.encode(pieces), request.options, spec)
+        return replace(prompt, opening=template.opening(pieces))
 
     def prepare_text(self, request: TextRequest) -> Prompt:
         """Encode a raw prompt; raises RequestError if it can't be served."""
@@ -347,7 +354,12 @@ class _Telling:
             cached_tokens=self._cached or 0,
             reasoning_tokens=reader.reasoning_tokens if reader else 0,
         )
-        yield Finished(reader.reason if reader else "stop", usage)
+        if reader is None:
+            yield Finished("stop", usage)
+            return
+        end = reader.end
+        closing = self._engine.model.detokenizers.text(end) if end is not None else ""
+        yield Finished(reader.reason, usage, reader.exact, closing)
 
     def _failed(self, error: Exception) -> Iterator[Event]:
         """Close what is open as something cut, then say what went wrong."""

@@ -80,6 +80,9 @@ class ForeignTemplate:
         )
         return [Piece(text, literal=False)]
 
+    def opening(self, _pieces: Sequence[Piece]) -> None:
+        """Return None: what foreign code does to an answer of the history is not known."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
@@ -93,6 +96,7 @@ class LoadedModel:
     encoder: PromptEncoder
     detokenizers: DetokenizerFactory
     eos: frozenset[int]
+    fingerprint: bytes
     vocabulary: int
     context_length: int | None
 
@@ -125,6 +129,7 @@ def describe(provider: PinnedProvider, config: ServerConfig, name: str) -> Loade
         encoder=encoder,
         detokenizers=DetokenizerFactory(tokenizer),
         eos=frozenset(tokenizer.eos_token_ids),
+        fingerprint=encoder.fingerprint,
         vocabulary=len(tokenizer),
         context_length=config.context_length or _context_length(provider.model),
     )
@@ -162,6 +167,7 @@ def _template(
         origin,
         variables=variables,
         control_tokens=control_tokens(source, encoder.added, [*markers, *family.control_texts]),
+        keep_thoughts=config.history_thinking == "preserve",
     )
 
 

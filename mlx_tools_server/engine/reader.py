@@ -11,6 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -39,12 +40,13 @@ class ReaderSpec:
 
 
 class Reader:
-    """Reads one answer; `tokens` are those it has seen, without the one that ended it."""
+    """Reads one answer; `tokens` are those it has seen, without `end`, the one that ended it."""
 
     def __init__(
         self, parser: Parser, detokenizer: Detokenizer, eos: Collection[int], max_tokens: int
     ) -> None:
         self.tokens: list[int] = []
+        self.end: int | None = None
         self.reason: FinishReason = "stop"
         self.reasoning_tokens = 0
         self.finished = False
@@ -55,6 +57,8 @@ class Reader:
         self._eos = eos
         self._max_tokens = max_tokens
         self._open = False
+        self._length = 0
+        self._lengths: list[int] = []
         self._batches: deque[Sequence[PartEvent]] = deque()
 
     def advance(self, token: int) -> bool:
@@ -69,11 +73,15 @@ class Reader:
 
     def _read(self, token: int) -> None:
         if token in self._eos:
+            self.end = token
             self.close(cut=False)
             return
+        text = self._detokenizer.add(token)
         self.tokens.append(token)
+        self._length += len(text)
+        self._lengths.append(self._length)
         self.reasoning_tokens += self._parser.thinking
-        self._batches.append(self._parser.feed(self._detokenizer.add(token)))
+        self._batches.append(self._parser.feed(text))
         if self._parser.stopped:
             self.close(cut=False)
         elif len(self.tokens) >= self._max_tokens:
@@ -86,6 +94,16 @@ class Reader:
             self.finished = True
             self._batches.append(self._parser.feed(self._detokenizer.finish()))
             self._batches.append(self._parser.close(cut=cut))
+
+    @property
+    def exact(self) -> tuple[int, ...]:
+        """The tokens that make up the answer; none if it ends within one of them."""
+        if not self._parser.stopped:
+            return tuple(self.tokens)
+        taken = self._parser.taken
+        size = bisect_left(self._lengths, taken) + 1
+        ends = taken > 0 and self._lengths[size - 1 : size] == [taken]
+        return tuple(self.tokens[:size]) if ends else ()
 
     def take(self, tokens: int | None = None) -> list[PartEvent]:
         """Return the events of the next tokens, or all that are left."""

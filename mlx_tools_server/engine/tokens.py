@@ -9,6 +9,7 @@ Rules of this file:
 from __future__ import annotations
 
 import codecs
+import hashlib
 import json
 import re
 import threading
@@ -23,7 +24,10 @@ from .seams import TokenizerWrapper, backend_of
 
 
 class PromptEncoder:
-    """Encodes prompts; safe to use from many threads at once."""
+    """Encodes prompts; safe to use from many threads at once.
+
+    `fingerprint` is the same for tokenizers that give the same ids.
+    """
 
     def __init__(self, tokenizer: TokenizerWrapper) -> None:
         self._slow: TokenizerWrapper | None = None
@@ -31,11 +35,13 @@ class PromptEncoder:
         backend = backend_of(tokenizer)
         if backend is None:
             self._slow = tokenizer
+            self.fingerprint = _digest(json.dumps(sorted(tokenizer.get_vocab().items())))
             self.added = [
                 (token.content, token.special) for token in tokenizer.added_tokens_decoder.values()
             ]
             return
         description = backend.to_str()
+        self.fingerprint = _digest(description)
         self._full = Tokenizer.from_str(description)
         self._full.no_truncation()
         self._full.no_padding()
@@ -50,7 +56,9 @@ class PromptEncoder:
         """Return the ids of a rendered prompt."""
         ids: list[int] = []
         for piece in pieces:
-            if piece.literal:
+            if piece.ids:
+                ids += piece.ids
+            elif piece.literal:
                 ids += self._literal(piece.text)
             else:
                 ids += self._encode(piece.text, add_special_tokens=False)
@@ -73,6 +81,10 @@ class PromptEncoder:
         # No control token is one character long: cut in two, none is left.
         parts = (text[:1], text[1:])
         return [i for part in parts for i in self._encode(part, add_special_tokens=False)]
+
+
+def _digest(description: str) -> bytes:
+    return hashlib.sha256(description.encode()).digest()
 
 
 class Detokenizer(Protocol):

@@ -73,6 +73,11 @@ class Parser:
         return self._flush()
 
     @property
+    def taken(self) -> int:
+        """How many characters of the text belong to the answer, once it is `stopped`."""
+        return self._tape.taken
+
+    @property
     def thinking(self) -> bool:
         """Whether the text so far ends inside a thought."""
         return self._thought

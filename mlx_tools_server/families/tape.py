@@ -29,15 +29,17 @@ _NAME = re.compile(rf"[^<>\n]{{0,{MAX_NAME}}}")
 class Tape:
     """Text in pieces.
 
-    `ended` says that no more comes, `cut` that it ended before its author was done, and `starved`
-    that some read met the end and would have waited for more.
+    `taken` counts the characters read so far. `ended` says that no more comes, `cut` that it ended
+    before its author was done, and `starved` that some read met the end and would have waited for
+    more.
     """
 
-    __slots__ = ("_at", "_text", "cut", "ended", "starved")
+    __slots__ = ("_at", "_text", "cut", "ended", "starved", "taken")
 
     def __init__(self) -> None:
         self._text = ""
         self._at = 0
+        self.taken = 0
         self.ended = False
         self.cut = False
         self.starved = False
@@ -61,6 +63,7 @@ class Tape:
         """Return the next `size` characters and move past them."""
         text = self._text[self._at : self._at + size]
         self._at += len(text)
+        self.taken += len(text)
         return text
 
     def take_until(self, first: re.Pattern[str] | None) -> str:

@@ -157,9 +157,8 @@ def serve(
     """Serve a scripted checkpoint from a process of its own."""
     write_checkpoint(folder / "model", chat_template=read_ours(template), **checkpoint)
     command = [sys.executable, "-m", "mlx_tools_server", "--model-path", str(folder / "model")]
-    with process(
-        [*command, "--trust-remote-code", "--port", "0", *flags], folder, environment
-    ) as live:
+    command += ["--trust-remote-code", "--port", "0", "--kv-dir", str(folder / "kv")]
+    with process([*command, *flags], folder, environment) as live:
         yield live
 
 
