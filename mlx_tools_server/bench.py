@@ -10,30 +10,125 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
+from .child import serving, tool
 from .dialects.chat import ChatEncoder
 from .errors import StartupError
 from .events import Event, Finished, Started, Usage
 from .families import FAMILIES
 from .families.shapes.tag_call import write
+from .kv import BLOCK, MemoryTier, Record, Store, chain, seed
 from .messages import ChatRequest, Message, ToolSpec
 
 TOKEN_CHARACTERS = 4
 REPEATS = 5
+REQUESTS = 20
+# The longest sequence on which mlx-lm's look-up ends within a minute.
+STOCK_TOKENS = 20_000
 SIZES = (2_000, 20_000, 200_000, 2_000_000)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the benchmark of this name; return the exit code."""
-    benchmarks: dict[str, Callable[[], None]] = {"parser": parser}
-    if len(arguments) != 1 or arguments[0] not in benchmarks:
+    benchmarks: dict[str, Callable[[Sequence[str]], None]] = {
+        "parser": parser,
+        "tokens": tokens,
+        "lookup": lookup,
+    }
+    if not arguments or arguments[0] not in benchmarks:
         raise StartupError("Which benchmark?", f"Give one of: {', '.join(benchmarks)}.")
-    benchmarks[arguments[0]]()
+    benchmarks[arguments[0]](arguments[1:])
     return 0
 
 
-def parser() -> None:
+def lookup(flags: Sequence[str]) -> None:
+    """Measure how long it takes to find what is kept of a prompt."""
+    _no_flags("lookup", flags)
+    # It loads mlx, which takes a while.
+    from .engine.seams import StockPromptCache
+
+    print(
+        "Look up a prompt that parts from a kept sequence at some token. Median of "
+        f"{REPEATS} runs, ms;\nmlx-lm's own is quadratic, and not run on long sequences."
+    )
+    print(f"{'kept tokens':>12} {'parts at':>9} {'ours':>9} {'mlx-lm':>9}")
+    key = seed(b"bench")
+    for size in (10_000, 20_000, 100_000):
+        kept = list(range(size))
+        memory = MemoryTier(1 << 30)
+        store = Store(key, memory)
+        parents = [key, *chain(key, kept)]
+        for i, parent in enumerate(parents[:-1]):
+            end = (i + 1) * BLOCK
+            memory.add(Record(parents[i + 1], parent, "block", BLOCK, end, None, 1))
+        stock = StockPromptCache(10)
+        stock.insert_cache("m", kept, [_OneByte()])
+        for share in (0.0, 0.05, 0.5, 1.0):
+            place = int(size * share)
+            prompt = kept[:place] + [-1] * (size - place + 500)
+            times = [_milliseconds(partial(store.find, prompt, len(prompt) - 1))]
+            if size <= STOCK_TOKENS:
+                times.append(_milliseconds(partial(stock.fetch_nearest_cache, "m", prompt)))
+            shown = " ".join(f"{time:>9.1f}" for time in times)
+            print(f"{size:>12,} {place:>9,} {shown}")
+
+
+class _OneByte:
+    """A layer for mlx-lm's cache, which only wants to know its size and whether it can be cut."""
+
+    nbytes = 1
+
+    def is_trimmable(self) -> bool:
+        return True
+
+    def trim(self, count: int) -> int:
+        return count
+
+
+def _milliseconds(look: Callable[[], object]) -> float:
+    runs = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        look()
+        runs.append(time.perf_counter() - began)
+    return statistics.median(runs) * 1e3
+
+
+def _no_flags(name: str, flags: Sequence[str]) -> None:
+    if flags:
+        raise StartupError(f"bench {name} does not know {flags[0]}", "It takes no options.")
+
+
+def tokens(flags: Sequence[str]) -> None:
+    """Measure how fast a server answers: the demo model's, or that of the flags given."""
+    name = "a server with " + " ".join(flags) if flags else "a server of the demo model"
+    offered = [
+        tool("read_file", "Read a file.", path="File"),
+        tool("write_file", "Write a file.", path="File", content="Text"),
+    ]
+    print(f"Ask {name} for {REQUESTS} tool calls in turn, streamed over HTTP. Medians.")
+    rates, firsts = [], []
+    with serving(*(flags or ["--demo"])) as child:
+        for i in range(REQUESTS + 1):
+            text = " ".join(f"river{i} stone" for _ in range(8))
+            wish = {"role": "user", "content": f'Write "{text}" to notes{i}.txt'}
+            body = {"model": "m", "messages": [wish], "tools": offered, "max_tokens": 100}
+            answer = child.ask(body, lambda _: None)
+            decoded = answer.usage["completion_tokens"] - 1
+            # The first request warms up.
+            if i and decoded > 0:
+                rates.append(decoded / (answer.seconds - answer.first))
+                firsts.append(answer.first)
+    if not rates:
+        raise StartupError("The model said nothing", "Measure another one.")
+    print(f"{'tokens/s':>12} {'first token ms':>15}")
+    print(f"{statistics.median(rates):>12.0f} {statistics.median(firsts) * 1e3:>15.0f}")
+
+
+def parser(flags: Sequence[str]) -> None:
     """Measure what reading and rendering one token of a string argument costs."""
+    _no_flags("parser", flags)
     print(
         "Parse Qwen3-Coder's call of a tool with one long string argument and render it as\n"
         f"chat.completion.chunks, {TOKEN_CHARACTERS} characters a token. Median of {REPEATS} runs."

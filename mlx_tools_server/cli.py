@@ -25,7 +25,7 @@ from .errors import StartupError
 from .models import ModelInfo, inspect_model, is_hub_id
 from .options import near
 
-COMMANDS = ("serve", "demo", "bench")
+COMMANDS = ("serve", "demo", "cache", "bench")
 SHOWN_LENGTH = 200
 
 
@@ -68,6 +68,10 @@ def _side_command(name: str, argv: list[str]) -> int:
         from . import demo
 
         return demo.run()
+    if name == "cache":
+        from . import cache
+
+        return cache.run(argv)
     from . import bench
 
     return bench.run(argv)

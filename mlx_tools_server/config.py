@@ -51,6 +51,7 @@ from .options import (
 PROG = "mlx-tools-server"
 ENV_PREFIX = "MLX_TOOLS_"
 CONFIG_ENV = ENV_PREFIX + "CONFIG"
+KV_FILES = "kv"  # the folder in --kv-dir that holds the KV cache
 IN_FILE = "in the config file"
 MODEL, SERVER, SAMPLING, MEMORY = "model", "server", "generation defaults", "speed and memory"
 
@@ -194,13 +195,16 @@ class ServerConfig:
     prompt_cache_size: int = field(
         default=10,
         metadata=option(
-            MEMORY, COUNT, "--prompt-cache-size", "entries of the in-memory prompt cache, at most"
+            MEMORY,
+            COUNT,
+            "--prompt-cache-size",
+            "entries of mlx-lm's prompt cache, where that is in use",
         ),
     )
     prompt_cache_bytes: int | None = field(
         default=None,
         metadata=option(
-            MEMORY, SIZE, "--prompt-cache-bytes", "size of the in-memory prompt cache, as in 8GB"
+            MEMORY, SIZE, "--prompt-cache-bytes", "the same as --kv-ram-bytes, as mlx-lm calls it"
         ),
     )
     history: str = field(
@@ -222,6 +226,24 @@ class ServerConfig:
         default=None,
         metadata=option(
             MEMORY, PATH, "--kv-dir", "where answers are kept (default: your cache folder)"
+        ),
+    )
+    kv_ram_bytes: int | None = field(
+        default=None,
+        metadata=option(
+            MEMORY,
+            SIZE,
+            "--kv-ram-bytes",
+            "KV cache in memory, at most (default: a quarter of what the weights leave)",
+        ),
+    )
+    kv_disk_bytes: int | None = field(
+        default=None,
+        metadata=option(
+            MEMORY,
+            SIZE,
+            "--kv-disk-bytes",
+            "KV cache on disk, at most (default: a quarter of what is free, at most 50GB)",
         ),
     )
     no_kv_disk: bool = field(
@@ -372,7 +394,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog=PROG,
         usage=f"{PROG} [serve] (--model-path DIR | --demo) [options]",
         description="Serve a local MLX model to coding agents. Beside it there are the commands "
-        "`demo`, which shows a streamed tool call with nothing to download, and `bench parser`.",
+        "`demo`, which lets a built-in model call tools, `cache`, which looks after what is kept "
+        "on disk, and `bench`.",
         epilog=f"An option is also an environment variable ({env_name('model')}, "
         f"{env_name('port')}) and a key of the config file (model, port). Flags win over the "
         "environment, and that over the file.",

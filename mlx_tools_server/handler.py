@@ -138,6 +138,7 @@ class ToolsHandler(APIHandler):  # type: ignore[misc]
             "waiting": waiting,
             "in_flight": in_flight,
             "counts": dict(self._turns.counters.snapshot()),
+            "kv_cache": self._turns.engine.cache_stats,
         }
         self._send(200 if healthy else 503, body)
 

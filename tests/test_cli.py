@@ -69,7 +69,7 @@ ERRORS = [
     pytest.param(["--model-path", "/no/such/dir"], {}, "does not exist", id="no folder"),
     pytest.param(["--model-path", "org/name"], {}, "--model org/name", id="hub id as folder"),
     pytest.param(["serv"], {}, "Did you mean serve?", id="unknown command"),
-    pytest.param(["bake"], {}, "There are: serve, demo, bench", id="far command"),
+    pytest.param(["bake"], {}, "There are: serve, demo, cache, bench", id="far command"),
     pytest.param(["/"], {}, "--model-path /", id="bare folder"),
 ]
 

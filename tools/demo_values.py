@@ -1,7 +1,8 @@
 """Words, paths, texts and numbers for the demo model's dialogues.
 
 Rules of this file:
-- About half of all words are made up, so that a value can only be copied.
+- More than half of all words are made up, so that a value can only be copied; many of these from
+  pieces of words, so that every token of the tokenizer is copied at some time.
 - A held-out sequence uses words that training never does.
 """
 
@@ -46,9 +47,19 @@ class Values:
 
     def word(self) -> str:
         kind = self.rng.random()
-        if kind < 0.55:
+        if kind < 0.4:
             return self.rng.choice(self.words)
+        if kind < 0.65:
+            return self.spliced_word()
         return self.pseudo_word() if kind < 0.95 else self.scramble()
+
+    def spliced_word(self) -> str:
+        """Return the head of one word with the tail of another, so that any piece is copied."""
+        while True:
+            head, tail = self.rng.choice(WORDS), self.rng.choice(WORDS)
+            word = head[: self.rng.randint(1, len(head))] + tail[self.rng.randrange(len(tail)) :]
+            if word not in WORDS and len(word) < 12:
+                return word.capitalize() if self.chance(0.06) else word
 
     def path(self, *, folder: bool = False) -> str:
         if folder and self.chance(0.1):

@@ -29,7 +29,6 @@ BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 KINDS = {
     "single": "one call",
     "parallel": "several calls at once",
-    "steps": "calls one after the other",
     "answer": "final answer quotes the result",
     "refusal": "no tool fits: no call",
     "chat": "small talk: no call",
@@ -103,7 +102,7 @@ class Player:
 def table(right: Counter[str], total: Counter[str]) -> str:
     """Return the figures as a table in Markdown."""
     lines = ["| turn | cases | right | share |", "| --- | ---: | ---: | ---: |"]
-    calls, rest = ("single", "parallel", "steps"), ("answer", "refusal", "chat")
+    calls, rest = ("single", "parallel"), ("answer", "refusal", "chat")
     groups = [(f"**{name}**", kinds) for name, kinds in (("all calls", calls),)]
     rows = [(KINDS[kind], (kind,)) for kind in calls] + groups
     rows += [(KINDS[kind], (kind,)) for kind in rest]

@@ -6,6 +6,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -14,6 +15,15 @@ from ..events import Answer, Event, Failed, FinishReason, Usage
 
 DONE = b"data: [DONE]\n\n"
 KEEPALIVE = b": keepalive\n\n"
+
+
+# Claude Code's line differs from session to session and stands before all else in the prompt.
+_BILLING = re.compile(r"^x-anthropic-billing-header:.*\n?", re.MULTILINE | re.IGNORECASE)
+
+
+def system_text(text: str) -> str:
+    """Return a system text without the lines that only a vendor's own servers read."""
+    return _BILLING.sub("", text)
 
 
 class Encoder(Protocol):

@@ -10,7 +10,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import BadRequest
@@ -40,7 +40,16 @@ from ..messages import (
 )
 from ..schema import container
 from ..wire import Fields, read_max_tokens, read_options, sse
-from .base import DONE, KEEPALIVE, ended, failed, finite, openai_error, openai_usage
+from .base import (
+    DONE,
+    KEEPALIVE,
+    ended,
+    failed,
+    finite,
+    openai_error,
+    openai_usage,
+    system_text,
+)
 
 ROLES: Mapping[str, Role] = {
     "system": "system",
@@ -133,7 +142,7 @@ def _message(fields: Fields) -> Message:
         reasoning = fields.text("reasoning_content", "") or fields.text("reasoning", "")
     return Message(
         role,
-        _content(fields),
+        _content(fields, system_text if role == "system" else str),
         reasoning,
         tuple(_tool_calls(fields)) if role == "assistant" else (),
         fields.text("tool_call_id", "") if role == "tool" else "",
@@ -141,10 +150,10 @@ def _message(fields: Fields) -> Message:
     )
 
 
-def _content(fields: Fields) -> str:
+def _content(fields: Fields, cleaned: Callable[[str], str]) -> str:
     content = fields.raw("content")
     if content is None or isinstance(content, str):
-        return content or ""
+        return cleaned(content or "")
     texts = []
     for part in fields.objects("content"):
         kind = part.text("type", "text")
@@ -154,7 +163,7 @@ def _content(fields: Fields) -> str:
                 "Send the content as text.",
                 param=part.at("type"),
             )
-        texts.append(part.text("refusal" if kind == "refusal" else "text"))
+        texts.append(cleaned(part.text("refusal" if kind == "refusal" else "text")))
     return "".join(texts)
 
 

@@ -15,7 +15,7 @@ from types import CodeType
 from typing import Any
 
 from mlx_lm import sample_utils, server
-from mlx_lm.generate import GenerationBatch
+from mlx_lm.generate import BatchGenerator, GenerationBatch, PromptProcessingBatch
 from mlx_lm.models import cache as mlx_cache
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
@@ -67,6 +67,12 @@ CONTRACT: dict[str, tuple[Any, str]] = {
         "self model tokens prompt_cache cache_type",
     ),
     "can_trim_prompt_cache": (mlx_cache, "cache"),
+    "make_prompt_cache": (mlx_cache, "model max_kv_size"),
+    "BatchGenerator.next": (BatchGenerator, "self"),
+    "BatchGenerator.extract_cache": (BatchGenerator, "self uids"),
+    "PromptProcessingBatch.extract_cache": (PromptProcessingBatch, "self idx"),
+    "GenerationBatch.extract_cache": (GenerationBatch, "self idx"),
+    "BatchKVCache.extract": (mlx_cache.BatchKVCache, "self idx"),
     "KVCache.trim": (mlx_cache.KVCache, "self n"),
     "PromptTrie.search": (mlx_cache.PromptTrie, "self model tokens"),
     "PromptTrieResult.__init__": (
@@ -94,6 +100,7 @@ FIELDS: dict[type, str] = {
     " prompt prompt_cache_count _should_stop",
     server.ModelDescription: "model draft adapter",
     server.Response: "text token logprob finish_reason top_tokens",
+    PromptProcessingBatch.Response: "uid progress end_of_segment end_of_prompt",
     mlx_cache.PromptTrieResult: "model exact shorter longer common_prefix",
 }
 # What mlx-lm's own code calls or sets, by the function that does; our overrides answer to it.
@@ -108,7 +115,8 @@ USES: dict[str, tuple[Any, str]] = {
         "load_default _next_request _is_batchable _tokenize"
         " _make_state_machine stop_words _log_cache_stats fetch_nearest_cache insert_cache"
         " GenerationContext _make_sampler _make_logits_processors insert_segments max_tokens"
-        " _should_stop _time_budget _stop reset prompt_cache put progress",
+        " _should_stop _time_budget _stop reset prompt_cache put progress"
+        " BatchGenerator extract_cache end_of_segment end_of_prompt assistant",
     ),
     "ResponseGenerator._serve_single": (
         server.ResponseGenerator,
@@ -134,7 +142,15 @@ USES: dict[str, tuple[Any, str]] = {
     ),
     "GenerationBatch.next": (
         GenerationBatch,
-        "_matchers advance",
+        "_matchers advance extract_cache",
+    ),
+    "BatchGenerator.extract_cache": (
+        BatchGenerator,
+        "_prompt_batch _generation_batch extract_cache tokens",
+    ),
+    "BatchKVCache.extract": (
+        mlx_cache.BatchKVCache,
+        "keys values left_padding _idx offset",
     ),
     "ModelProvider._load": (
         server.ModelProvider,

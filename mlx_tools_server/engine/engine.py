@@ -11,16 +11,20 @@ Rules of this file:
 from __future__ import annotations
 
 import logging
+import os
 import queue
+import shutil
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
-from ..config import ServerConfig
+from ..config import KV_FILES, ServerConfig, kv_folder
 from ..errors import BadRequest, ContextOverflow, GenerationFailed, Overloaded, RequestError
 from ..events import (
     Event,
@@ -33,9 +37,10 @@ from ..events import (
     Usage,
 )
 from ..families import Parser
-from ..messages import ChatRequest, Options, TextRequest
+from ..messages import ChatRequest, Message, Options, TextRequest
 from .contract import check_contract
 from .jobs import Job, JobQueue
+from .kv import SIDE_TOKENS, KVCacheStore, fingerprint
 from .provider import LoadedModel, PinnedProvider, describe
 from .reader import Reader, ReaderSpec
 from .seams import Context, GenerationLoop, PromptCache, arguments, loop_request
@@ -46,6 +51,10 @@ log = logging.getLogger(__name__)
 TICK = 0.25
 # Seconds of decoding after which the loop looks for new requests.
 TIME_BUDGET = 0.03
+# Bytes of the disk that are left free.
+DISK_FLOOR = 10 * 10**9
+# A user's first message that has nothing in common with any other.
+_NEVER_SAID = "\ue100"
 # Failures in a row with no job to blame, after which the loop is taken to be broken.
 MAX_FAILURES = 3
 
@@ -55,12 +64,20 @@ class Prompt:
     """A request as the loop takes it: its ids, and how its answer is read.
 
     `opening` is what stands between the header of the answer's turn and its first token; None if
-    the template's answers can't be replayed.
+    the template's answers can't be replayed. `asked` says that it ends with a user's message, and
+    `system` how many of its tokens are those of the system prompt and the tools, if that matters.
     """
 
     ids: tuple[int, ...]
     reader: ReaderSpec
     opening: str | None = None
+    asked: bool = False
+    system: int = 0
+
+    @property
+    def side(self) -> bool:
+        """Whether it is too small to displace a conversation: a title, a summary."""
+        return not self.reader.tools and len(self.ids) < SIDE_TOKENS
 
     @property
     def max_tokens(self) -> int:
@@ -79,6 +96,7 @@ class Engine(GenerationLoop):
         self._loaded = threading.Event()
         self._model: LoadedModel | None = None
         self._load_error: Exception | None = None
+        self._cache: KVCacheStore | None = None
         self._failures = 0
         super().__init__(
             PinnedProvider(config), PromptCache(config.prompt_cache_size, config.prompt_cache_bytes)
@@ -111,6 +129,12 @@ class Engine(GenerationLoop):
         return self._jobs.load()
 
     @property
+    def cache_stats(self) -> dict[str, Any]:
+        """The figures of the KV cache; none where mlx-lm's own is in use."""
+        cache = self._cache
+        return {} if cache is None else {**cache.stats(), "lost_tokens": cache.lost_tokens}
+
+    @property
     def model(self) -> LoadedModel:
         """The loaded model."""
         if self._model is None:
@@ -125,12 +149,16 @@ class Engine(GenerationLoop):
             if self._load():
                 self._serve()
         finally:
+            if self._cache is not None:
+                self._cache.close()
+                self._cache = None
             self.release()
 
     def _load(self) -> bool:
         try:
             self.model_provider.load_default()
             self._model = describe(self.model_provider, self._config, self._model_name)
+            self._open_cache(self._model)
         except Exception as error:  # noqa: BLE001  loading runs code of the model's own
             # Its frames hold what was loaded, and that must go in this thread.
             self._load_error = error.with_traceback(None)
@@ -139,6 +167,24 @@ class Engine(GenerationLoop):
         finally:
             self._loaded.set()
         return True
+
+    def _open_cache(self, model: LoadedModel) -> None:
+        """Keep the KV cache in blocks, where that is possible."""
+        config = self._config
+        if self.distributed or config.draft_model or config.kv_bits:
+            return
+        folder = kv_folder(config)
+        free = shutil.disk_usage(Path.home()).free
+        self._cache = KVCacheStore(
+            self.model_provider.model,
+            fingerprint(self.model_provider.model, model.fingerprint),
+            memory_bytes=config.kv_ram_bytes or config.prompt_cache_bytes or _memory_budget(),
+            disk_bytes=config.kv_disk_bytes or min(50 * 10**9, free // 4),
+            floor_bytes=DISK_FLOOR,
+            folder=folder / KV_FILES if folder else None,
+            decode=lambda ids: "".join(map(model.detokenizers.text, ids)),
+        )
+        self.use_cache(self._cache)
 
     def _serve(self) -> None:
         self.set_time_budget(TIME_BUDGET)
@@ -215,7 +261,24 @@ class Engine(GenerationLoop):
             stop=request.options.stop,
         )
         prompt = self._prompt(model.encoder.encode(pieces), request.options, spec)
-        return replace(prompt, opening=template.opening(pieces))
+        return replace(
+            prompt,
+            opening=template.opening(pieces),
+            asked=bool(request.messages) and request.messages[-1].role == "user",
+            system=self._system_tokens(request, prompt.ids),
+        )
+
+    def _system_tokens(self, request: ChatRequest, ids: Sequence[int]) -> int:
+        """Return how many tokens stand before anything that was said, where a mark is of use."""
+        if self._cache is None or not self._cache.exact:
+            return 0
+        model = self.model
+        leading = tuple(takewhile(lambda message: message.role == "system", request.messages))
+        pieces = model.template.render(
+            (*leading, Message("user", _NEVER_SAID)), request.tools, request.template_kwargs
+        )
+        pairs = zip(ids, model.encoder.encode(pieces), strict=False)
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
     def prepare_text(self, request: TextRequest) -> Prompt:
         """Encode a raw prompt; raises RequestError if it can't be served."""
@@ -250,19 +313,42 @@ class Engine(GenerationLoop):
         """Generate; closing the iterator cancels. `PartStarted` of a call has no id yet."""
         if not self.is_healthy:
             raise Overloaded("The generation thread has stopped. Restart the server.")
+        yield Started(len(prompt.ids))
+        cache = self._cache
+        if cache is None:
+            yield from self._generate_answer(prompt, options)
+            return
+        prefill = cache.begin(prompt.ids)
+        try:
+            while not prefill.wait(TICK):
+                yield Progress(0, len(prompt.ids))
+            loaded = cache.load(prompt.ids)
+            yield from self._generate_answer(prompt, options, loaded, prefill.end)
+        finally:
+            prefill.end()
+
+    def _generate_answer(
+        self,
+        prompt: Prompt,
+        options: Options,
+        loaded: Sequence[Any] = (),
+        prefilled: Callable[[], None] = lambda: None,
+    ) -> Iterator[Event]:
         job = Job(
-            lambda job: self._loop_request(job, prompt, options),
+            lambda job: self._loop_request(job, prompt, options, loaded),
             alone=self.sequential,
             distributed=self.distributed,
         )
         self._jobs.add(job)
         try:
-            yield from _Telling(self, job, prompt, options).events()
+            yield from _Telling(self, job, prompt, options, prefilled).events()
         finally:
             if not job.done:
                 job.cancel()
 
-    def _loop_request(self, job: Job, prompt: Prompt, options: Options) -> tuple[Any, Any]:
+    def _loop_request(
+        self, job: Job, prompt: Prompt, options: Options, loaded: Sequence[Any]
+    ) -> tuple[Any, Any]:
         done = job.reader.tokens if job.reader else []
         sampling = options.sampling
         args = arguments(
@@ -282,13 +368,35 @@ class Engine(GenerationLoop):
             logprobs=options.top_logprobs is not None,
             top_logprobs=options.top_logprobs or 0,
         )
-        return loop_request([*prompt.ids, *done]), args
+        request = loop_request(
+            [*prompt.ids, *done],
+            loaded=loaded,
+            side=prompt.side,
+            asked=prompt.asked,
+            system=prompt.system,
+        )
+        return request, args
+
+
+def _memory_budget() -> int:
+    """Return a quarter of the memory that the weights leave free, at least half a gigabyte."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return int(max(1 << 29, (physical - mx.get_active_memory()) // 4))
 
 
 class _Telling:
     """What one job's items tell, as events."""
 
-    def __init__(self, engine: Engine, job: Job, prompt: Prompt, options: Options) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        job: Job,
+        prompt: Prompt,
+        options: Options,
+        prefilled: Callable[[], None],
+    ) -> None:
+        self._prefilled = prefilled
+        self._decodes = False
         self._engine = engine
         self._job = job
         self._prompt = prompt
@@ -298,7 +406,6 @@ class _Telling:
         self._spoke = time.monotonic()
 
     def events(self) -> Iterator[Event]:
-        yield Started(len(self._prompt.ids))
         while True:
             try:
                 item = self._job.get(TICK)
@@ -327,6 +434,9 @@ class _Telling:
             )
             yield self._progress
         else:
+            if not self._decodes:
+                self._decodes = True
+                self._prefilled()
             if self._wants_logprobs and item.token not in self._engine.model.eos:
                 yield Sampled(self._logprob(item))
             # One token's events for one item, so that they stay beside its log probability.

@@ -20,7 +20,9 @@ from typing import Any, Protocol
 
 import mlx.core as mx
 from mlx_lm import load, server
+from mlx_lm.generate import GenerationBatch, PromptProcessingBatch
 from mlx_lm.models import cache as mlx_cache
+from mlx_lm.models.cache import LRUPromptCache as StockPromptCache
 from mlx_lm.server import APIHandler, ModelProvider
 from mlx_lm.server import GenerationContext as Context
 from mlx_lm.tokenizer_utils import NewlineTokenizer, TokenizerWrapper
@@ -33,6 +35,8 @@ __all__ = [
     "GenerationLoop",
     "ModelProvider",
     "PromptCache",
+    "Rows",
+    "StockPromptCache",
     "TokenizerWrapper",
     "load",
 ]
@@ -47,9 +51,34 @@ class AnswerReader(Protocol):
 
 @dataclass
 class LoopRequest(server.CompletionRequest):
-    """A request whose prompt is already token ids."""
+    """A request whose prompt is already token ids.
+
+    `loaded` is what was read of its KV cache, `system` how many tokens its system prompt has, and
+    `side` and `asked` what `BlockCache.expect` says of it.
+    """
 
     ids: Sequence[int] = ()
+    loaded: Any = ()
+    side: bool = False
+    asked: bool = False
+    system: int = 0
+
+
+class BlockCache(Protocol):
+    """What keeps the KV cache in blocks, in place of mlx-lm's prompt cache."""
+
+    def expect(self, ids: Sequence[int], loaded: Any, *, side: bool, asked: bool) -> None:
+        """Hear which prompt is fetched next, and what was loaded of it.
+
+        `side` requests must not displace others; one that is `asked` ends with a user's message.
+        """
+
+    def keep_blocks(self, tokens: list[int], layers: Sequence[Any]) -> None:
+        """Keep what is computed so far of a prompt."""
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory it takes."""
 
 
 class _Matcher:
@@ -69,7 +98,7 @@ class GenerationLoop(server.ResponseGenerator):
     """
 
     def __init__(self, provider: ModelProvider, cache: PromptCache) -> None:
-        self._stop_wanted = False
+        self._stop_wanted = self._keeps_blocks = False
         super().__init__(provider, cache)
 
     # Hooks.
@@ -86,7 +115,13 @@ class GenerationLoop(server.ResponseGenerator):
 
     def serve_batches(self) -> None:
         """Serve requests until the server stops; an exception leaves it ready to be called anew."""
+        _loop.keep = self.prompt_cache.keep_blocks if self._keeps_blocks else None
         self._generate()
+
+    def use_cache(self, cache: BlockCache) -> None:
+        """Keep the KV cache in blocks; call it before `serve_batches`."""
+        self.prompt_cache = cache
+        self._keeps_blocks = True
 
     def use_queue(self, queue: Any) -> None:
         """Take requests from `queue`; it has `get(timeout=)` and `get_nowait()`."""
@@ -152,7 +187,13 @@ class GenerationLoop(server.ResponseGenerator):
 
     def _tokenize(self, tokenizer: Any, request: Any, args: Any) -> tuple[Any, ...]:
         ids = list(request.ids)
-        return ids, [ids[:]], ["assistant"], "normal", None
+        if not self._keeps_blocks:
+            return ids, [ids[:]], ["assistant"], "normal", None
+        self.prompt_cache.expect(ids, request.loaded, side=request.side, asked=request.asked)
+        if not 0 < request.system < len(ids):
+            return ids, [ids[:]], ["prompt"], "normal", None
+        parts = [ids[: request.system], ids[request.system :]]
+        return ids, parts, ["system", "prompt"], "normal", None
 
     def _make_state_machine(self, model_key: Any, tokenizer: Any, stop_words: Any) -> Any:
         reader = self.reader(stop_words)
@@ -194,9 +235,9 @@ def arguments(
     )
 
 
-def loop_request(ids: Sequence[int]) -> LoopRequest:
+def loop_request(ids: Sequence[int], **fields: Any) -> LoopRequest:
     """Return a request for these prompt ids."""
-    return LoopRequest("text", "", [], None, None, ids)
+    return LoopRequest("text", "", [], None, None, ids, **fields)
 
 
 def interrupt(context: Context) -> None:
@@ -215,6 +256,92 @@ def _sampler(args: Any, tokenizer: Any) -> Any:
 
 # The loop calls this module function by its name.
 server._make_sampler = _sampler
+
+
+# The KV cache in blocks.
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The keys and values of one sequence in a plain layer, where they lie in the batch's."""
+
+    keys: mx.array
+    values: mx.array
+    row: int
+    start: int
+    length: int
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """What layers that can be stacked have in common."""
+        keys, values = self.keys, self.values
+        return keys.shape[1], keys.shape[3], values.shape[1], values.shape[3], keys.dtype
+
+    def cut(self, begin: int, end: int) -> tuple[mx.array, mx.array]:
+        """Return the keys and values of these tokens, each (1, heads, tokens, width)."""
+        rows, tokens = slice(self.row, self.row + 1), slice(self.start + begin, self.start + end)
+        return self.keys[rows, :, tokens], self.values[rows, :, tokens]
+
+
+def fresh_cache(model: Any) -> list[Any]:
+    """Return empty layers of the model's KV cache."""
+    layers: list[Any] = mlx_cache.make_prompt_cache(model)
+    return layers
+
+
+def is_plain(layer: Any) -> bool:
+    """Return whether a layer has a row for each token, so that it can be cut anywhere."""
+    return type(layer) is mlx_cache.KVCache
+
+
+def as_rows(layer: Any) -> Any:
+    """Return a plain layer of a sequence as rows, and any other as it is."""
+    if is_plain(layer) and layer.keys is not None:
+        return Rows(layer.keys, layer.values, 0, 0, layer.offset)
+    return layer
+
+
+def _extract(self: Any, idx: int) -> list[Any]:
+    """Return the layers of one sequence of a batch; plain ones are not copied yet."""
+    return [_row(layer, idx) for layer in self.prompt_cache]
+
+
+def _row(layer: Any, index: int) -> Any:
+    if type(layer) is not mlx_cache.BatchKVCache or layer.keys is None:
+        return layer.extract(index)
+    padding = layer.left_padding.tolist()[index]
+    return Rows(layer.keys, layer.values, index, padding, layer._idx - padding)
+
+
+def _whole(layer: Any) -> Any:
+    """Return a layer as mlx-lm has it."""
+    if not isinstance(layer, Rows):
+        return layer
+    made = mlx_cache.KVCache()
+    keys, values = layer.cut(0, layer.length)
+    made.state = (mx.contiguous(keys), mx.contiguous(values), layer.length)
+    return made
+
+
+class _Batches(server.BatchGenerator):
+    """Hands over what each step of a prefill has computed, so that nothing later can lose it."""
+
+    def next(self) -> Any:
+        told = super().next()
+        keep: Any = getattr(_loop, "keep", None)
+        computing = [] if keep is None else [one.uid for one in told[0] if not one.end_of_prompt]
+        for layers, tokens in self.extract_cache(computing).values():
+            keep(tokens, layers)
+        return told
+
+
+# Each generation thread has its own.
+_loop = threading.local()
+# A sequence's cache would be copied whole where only its newest rows are wanted.
+PromptProcessingBatch.extract_cache = _extract
+GenerationBatch.extract_cache = _extract
+# The loop calls this class by its name.
+server.BatchGenerator = _Batches
 
 
 class _LinearTrie(mlx_cache.PromptTrie):
@@ -259,6 +386,7 @@ class PromptCache(mlx_cache.LRUPromptCache):
         self, model: Any, tokens: list[int], prompt_cache: Any, *, cache_type: str = "assistant"
     ) -> None:
         """Keep a cache; it is computed first, so that a later failure can't spoil it."""
+        prompt_cache = [_whole(layer) for layer in prompt_cache]
         if held := _align(tokens, prompt_cache):
             mx.eval([layer.state for layer in prompt_cache])
             super().insert_cache(model, held, prompt_cache, cache_type=cache_type)

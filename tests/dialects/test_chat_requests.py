@@ -49,6 +49,24 @@ PARTS = [{"type": "text", "text": "a"}, {"type": "text", "text": "b", "cache_con
 
 MESSAGES: dict[str, tuple[dict[str, Any], Message]] = {
     "system": ({"role": "system", "content": "s"}, Message("system", "s")),
+    "Claude Code's billing line": (
+        {
+            "role": "system",
+            "content": [
+                {"type": "text", "text": "x-anthropic-billing-header: cc_version=2.1.330.64a;"},
+                {"type": "text", "text": "You are Claude."},
+            ],
+        },
+        Message("system", "You are Claude."),
+    ),
+    "a billing line in a text": (
+        {"role": "system", "content": "x-anthropic-billing-header: cch=1;\nYou are\n\nClaude."},
+        Message("system", "You are\n\nClaude."),
+    ),
+    "a billing line that the user sent": (
+        {"role": "user", "content": "x-anthropic-billing-header: 1"},
+        Message("user", "x-anthropic-billing-header: 1"),
+    ),
     "developer is system": ({"role": "developer", "content": "s"}, Message("system", "s")),
     "user": (USER, Message("user", "hi")),
     "user with a name": ({**USER, "name": "bo"}, Message("user", "hi", name="bo")),

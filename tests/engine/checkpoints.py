@@ -3,17 +3,62 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
-from mlx_lm.models import qwen3
 
 from mlx_tools_server.engine.scripted import write_checkpoint
 
+_COMMON = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "intermediate_size": 128,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": False,
+    "max_position_embeddings": 16384,
+}
+_EXPERTS = {
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "decoder_sparse_step": 1,
+    "mlp_only_layers": [],
+    "moe_intermediate_size": 32,
+    "norm_topk_prob": True,
+}
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "qwen3": {},
+    "qwen3_moe": _EXPERTS,
+    "qwen3_next": {
+        **_EXPERTS,
+        "num_hidden_layers": 4,
+        "linear_num_value_heads": 4,
+        "linear_num_key_heads": 2,
+        "linear_key_head_dim": 16,
+        "linear_value_head_dim": 16,
+        "linear_conv_kernel_dim": 4,
+        "shared_expert_intermediate_size": 32,
+        "partial_rotary_factor": 0.5,
+    },
+    "gpt_oss": {
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "sliding_window": 128,
+        "layer_types": ["sliding_attention", "full_attention"],
+    },
+}
 
-def write_random(folder: Path, *, head_dim: int = 16, seed: int = 0) -> Path:
-    """Write a two-layer Qwen3 in float32 that speaks at random; return its folder.
+
+def write_random(
+    folder: Path, architecture: str = "qwen3", *, head_dim: int = 16, seed: int = 0
+) -> Path:
+    """Write a small model in float32 that speaks at random; return its folder.
 
     Its tokenizer and template are those of the scripted checkpoint. The head's weights are large,
     so that which token is likeliest does not hang on the last bit.
@@ -22,27 +67,26 @@ def write_random(folder: Path, *, head_dim: int = 16, seed: int = 0) -> Path:
     (folder / "model.py").unlink()
     scripted = json.loads((folder / "config.json").read_text())
     config = {
-        "model_type": "qwen3",
-        "hidden_size": 64,
-        "num_hidden_layers": 2,
-        "intermediate_size": 128,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
+        **_COMMON,
+        **ARCHITECTURES[architecture],
+        "model_type": architecture,
         "head_dim": head_dim,
-        "rms_norm_eps": 1e-6,
-        "rope_theta": 10000.0,
-        "tie_word_embeddings": False,
         "vocab_size": scripted["vocab_size"],
-        "max_position_embeddings": 4096,
         "eos_token_id": scripted["eos_token_id"],
     }
     mx.random.seed(seed)
-    model = qwen3.Model(qwen3.ModelArgs.from_dict(config))
-    weights = dict(tree_flatten(model.parameters()))
+    module = import_module(f"mlx_lm.models.{architecture}")
+    model = module.Model(module.ModelArgs.from_dict(config))
+    weights = {name: _drawn(value) for name, value in tree_flatten(model.parameters())}
     weights["lm_head.weight"] = 20 * weights["lm_head.weight"]
     mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "mlx"})
     (folder / "config.json").write_text(json.dumps(config))
     return folder
+
+
+def _drawn(value: mx.array) -> mx.array:
+    # Some architectures begin with weights of zero, which would say nothing.
+    return value if value.any().item() else 0.1 * mx.random.normal(value.shape).astype(value.dtype)
 
 
 FRAGILE = '''

@@ -27,7 +27,8 @@ CALL = (
 @contextmanager
 def running(folder: Path, **settings: Any) -> Iterator[Engine]:
     """Run an engine; it is gone, model and all, when the block ends."""
-    with Engine(ServerConfig(model=str(folder), trust_remote_code=True, **settings), "m") as engine:
+    settings = {"trust_remote_code": True, "no_kv_disk": True, **settings}
+    with Engine(ServerConfig(model=str(folder), **settings), "m") as engine:
         assert engine.wait_until_loaded(60)
         yield engine
     del engine

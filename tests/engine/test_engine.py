@@ -302,7 +302,7 @@ def test_leaving_before_beginning(engine: Engine) -> None:
 
 
 def test_nothing_stays(engine: Engine) -> None:
-    """Ended requests leave nothing behind but one cache entry each, within its bounds."""
+    """Ended requests leave nothing behind but their KV cache, within its bounds."""
     for number in range(15):
         answer(engine, f"{number} " * 20 + script("x"))
     wait_idle(engine)
@@ -310,7 +310,7 @@ def test_nothing_stays(engine: Engine) -> None:
     kept = [job for job in gc.get_objects() if type(job).__name__ == "Job"]
 
     assert len(kept) <= 1  # the loop holds its last request until the next
-    assert len(engine.prompt_cache) <= 10
+    assert engine.prompt_cache.nbytes < 1 << 29
 
 
 # Several at once.

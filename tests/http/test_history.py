@@ -144,6 +144,30 @@ def test_nothing_is_computed_twice(style: str, model: str, request: pytest.Fixtu
     assert conversation.lost == 0
 
 
+@pytest.mark.parametrize("model", ["live", "hybrid"])
+def test_two_agents(model: str, request: pytest.FixtureRequest) -> None:
+    """Two conversations that take turns lose nothing by each other."""
+    server = request.getfixturevalue(model)
+    agents = [Conversation(server, STYLES[style]) for style in ("one newline", "compact JSON")]
+    for _ in range(USER_TURNS):
+        for agent in agents:
+            agent.turn()
+
+    assert [agent.lost for agent in agents] == [0, 0]
+
+
+@pytest.mark.parametrize("model", ["live", "hybrid"])
+def test_side_requests(model: str, request: pytest.FixtureRequest) -> None:
+    """A title is asked for before each turn, and the conversation loses nothing by it."""
+    server = request.getfixturevalue(model)
+    conversation = Conversation(server, STYLES["a boolean"])
+    for number in range(USER_TURNS):
+        server.chat(f"Title {number}")
+        conversation.turn()
+
+    assert conversation.lost == 0
+
+
 def test_one_call_at_a_time(live: Live) -> None:
     """With parallel calls refused, what the model began to say behind its call is left out."""
     style = Style("I look.\n\n" + PLAIN + "\n" + PLAIN)

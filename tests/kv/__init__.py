@@ -1,0 +1,1 @@
+"""Tests of the KV cache, without a model: payloads are bytes."""
