@@ -9,11 +9,11 @@ BIN    := $(VENV)/bin
 # macOS has Metal; elsewhere the CPU build, unless EXTRA says cuda.
 EXTRA  ?= $(if $(filter Darwin,$(shell uname -s)),metal,cpu)
 
-.PHONY: help demo test check format lint types imports slow wheel bench clean
+.PHONY: help demo test check format lint types imports slow wheel bench eval-demo clean
 .DEFAULT_GOAL := help
 
 help:  ## show this
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 $(BIN)/.run: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -25,8 +25,8 @@ $(BIN)/.test: $(BIN)/.run
 	$(BIN)/python -m pip install --quiet -e '.[$(EXTRA),test]'
 	@touch $@
 
-demo: $(BIN)/.run  ## start a server with the built-in model and stream a tool call
-	@$(BIN)/python -m mlx_tools_server demo
+demo: $(BIN)/.run  ## start a server with the built-in model and let it call tools
+	@$(BIN)/python -m mlx_tools_server demo $(if $(ONCE),--once)
 
 test: $(BIN)/.test  ## run the tests
 	$(BIN)/python -m pytest -q -m 'not slow and not real_model'
@@ -51,8 +51,13 @@ imports: $(BIN)/.test
 wheel: $(BIN)/.test  ## build the wheel
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
-bench: $(BIN)/.run  ## measure what parsing and rendering cost
+bench: $(BIN)/.run  ## measure parsing, the look-up of what is kept, and the built-in model
 	$(BIN)/python -m mlx_tools_server bench parser
+	$(BIN)/python -m mlx_tools_server bench lookup
+	$(BIN)/python -m mlx_tools_server bench tokens
+
+eval-demo: $(BIN)/.test  ## measure how well the built-in model calls tools
+	$(BIN)/python -m tools.eval_demo_model
 
 clean:  ## remove what was built
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

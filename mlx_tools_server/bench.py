@@ -46,7 +46,7 @@ def lookup(flags: Sequence[str]) -> None:
     """Measure how long it takes to find what is kept of a prompt."""
     _no_flags("lookup", flags)
     # It loads mlx, which takes a while.
-    from .engine.seams import StockPromptCache
+    from .engine.layers import StockPromptCache
 
     print(
         "Look up a prompt that parts from a kept sequence at some token. Median of "
@@ -109,7 +109,7 @@ def tokens(flags: Sequence[str]) -> None:
     ]
     print(f"Ask {name} for {REQUESTS} tool calls in turn, streamed over HTTP. Medians.")
     rates, firsts = [], []
-    with serving(*(flags or ["--demo"])) as child:
+    with serving("--no-kv-disk", *(flags or ["--demo"])) as child:
         for i in range(REQUESTS + 1):
             text = " ".join(f"river{i} stone" for _ in range(8))
             wish = {"role": "user", "content": f'Write "{text}" to notes{i}.txt'}

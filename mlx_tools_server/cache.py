@@ -13,9 +13,10 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .config import KV_FILES, ServerConfig, kv_folder
+from .config import ServerConfig
 from .errors import StartupError
 from .kv import Entry, entries, purge, verify
+from .places import KV_FILES, kv_folder
 
 _DAY = 86400
 

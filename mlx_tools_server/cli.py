@@ -11,6 +11,8 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from .config import (
@@ -25,6 +27,8 @@ from .errors import StartupError
 from .models import ModelInfo, inspect_model, is_hub_id
 from .options import near
 
+DEMO = "demo"
+DEMO_MODEL = Path(__file__).parent / "demo_model"
 COMMANDS = ("serve", "demo", "cache", "bench")
 SHOWN_LENGTH = 200
 
@@ -52,7 +56,7 @@ def _run(argv: list[str]) -> int:
     if args.print_config:
         print(describe(config))
         return 0
-    require_model(config)
+    config = with_demo_model(require_model(config))
     info = look_at_model(config)
     # Loading the engine takes seconds.
     from .server import serve
@@ -63,11 +67,9 @@ def _run(argv: list[str]) -> int:
 def _side_command(name: str, argv: list[str]) -> int:
     """Run a command beside the server; each imports only what it needs."""
     if name == "demo":
-        if argv:
-            raise StartupError(f"demo takes no arguments, not {argv[0]}", "Run it as it is.")
         from . import demo
 
-        return demo.run()
+        return demo.run(argv)
     if name == "cache":
         from . import cache
 
@@ -87,8 +89,15 @@ def _check_command(name: str) -> None:
     )
 
 
+def with_demo_model(config: ServerConfig) -> ServerConfig:
+    """Name the built-in model's folder where the demo is asked for, by flag or as `demo`."""
+    if not config.demo and (config.model != DEMO or os.path.lexists(DEMO)):
+        return config
+    return replace(config, model=str(DEMO_MODEL), model_name=config.model_name or DEMO)
+
+
 def look_at_model(config: ServerConfig) -> ModelInfo | None:
-    """What the model's folder holds; None for the demo and for what upstream has yet to fetch."""
+    """What the model's folder holds; None for what upstream has yet to fetch."""
     if config.model is None:
         return None
     # --model-path promises a folder; the other sources may hold either.

@@ -12,8 +12,6 @@ Rules of this file:
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -51,7 +49,6 @@ from .options import (
 PROG = "mlx-tools-server"
 ENV_PREFIX = "MLX_TOOLS_"
 CONFIG_ENV = ENV_PREFIX + "CONFIG"
-KV_FILES = "kv"  # the folder in --kv-dir that holds the KV cache
 IN_FILE = "in the config file"
 MODEL, SERVER, SAMPLING, MEMORY = "model", "server", "generation defaults", "speed and memory"
 
@@ -75,7 +72,7 @@ class ServerConfig:
             MODEL,
             SWITCH,
             "--demo",
-            "serve the built-in scripted model, with no download",
+            "serve the built-in model, with no download; also --model-path demo",
         ),
     )
     model_name: str | None = field(
@@ -216,10 +213,7 @@ class ServerConfig:
     history_thinking: str = field(
         default="template",
         metadata=option(
-            MEMORY,
-            HISTORY_THINKING,
-            "--history-thinking",
-            "thoughts of earlier answers: as the template keeps them, or preserve",
+            MEMORY, HISTORY_THINKING, "--history-thinking", "earlier thoughts: template or preserve"
         ),
     )
     kv_dir: str | None = field(
@@ -234,17 +228,12 @@ class ServerConfig:
             MEMORY,
             SIZE,
             "--kv-ram-bytes",
-            "KV cache in memory, at most (default: a quarter of what the weights leave)",
+            "KV cache in memory (default: a quarter of what is free)",
         ),
     )
     kv_disk_bytes: int | None = field(
         default=None,
-        metadata=option(
-            MEMORY,
-            SIZE,
-            "--kv-disk-bytes",
-            "KV cache on disk, at most (default: a quarter of what is free, at most 50GB)",
-        ),
+        metadata=option(MEMORY, SIZE, "--kv-disk-bytes", "KV cache on disk (default: up to 50GB)"),
     )
     no_kv_disk: bool = field(
         default=False,
@@ -418,17 +407,6 @@ def build_parser() -> argparse.ArgumentParser:
             help=f"{each.help}{_shown_default(name)}".replace("%", "%%"),
         )
     return parser
-
-
-def kv_folder(config: ServerConfig) -> Path | None:
-    """The folder for what outlives the process; None if nothing should."""
-    if config.no_kv_disk:
-        return None
-    if config.kv_dir:
-        return Path(config.kv_dir)
-    home = Path.home()
-    caches = home / "Library" / "Caches" if sys.platform == "darwin" else home / ".cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or caches) / PROG
 
 
 def _shown_default(name: str) -> str:

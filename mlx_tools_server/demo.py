@@ -1,133 +1,208 @@
-"""`demo`: a server, a client and a streamed tool call, with no download and nothing to set up.
+"""`demo`: a server, a client, real tools and streamed calls, with nothing to download or set up.
 
 Rules of this file:
-- Everything is real: a server process, HTTP, server-sent events. What is not is said on screen.
-- It needs nothing beyond the standard library, and leaves nothing behind.
+- Everything is real: a server process, HTTP, server-sent events, a model with weights of its own.
+- The tools work in a temporary folder, and nowhere else.
+- What is on screen is what came over the wire, as it came.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import re
-import subprocess
 import sys
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+from .child import Answer, Child, Delta, serving, tool
 from .errors import StartupError
 
-SCRIPT = """[[SCRIPT]]I will look into the folder first.
-
-<tool_call>
-<function=list_folder>
-<parameter=path>
-.
-</parameter>
-<parameter=show_hidden>
-false
-</parameter>
-</function>
-</tool_call>[[NEXT]]Done. The tool has read the folder, and its result came back.[[/SCRIPT]]"""
-
-TOOL = {
-    "type": "function",
-    "function": {
-        "name": "list_folder",
-        "description": "List the files of a folder.",
-        "parameters": {
-            "type": "object",
-            "properties": {"path": {"type": "string"}, "show_hidden": {"type": "boolean"}},
-            "required": ["path"],
-        },
-    },
-}
+WISHES = (
+    "Write the text 'milk and bread' into the file notes.txt.",
+    "Read the file notes.txt.",
+    "In notes.txt replace 'milk' with 'tea'.",
+    "What is 17 plus 25?",
+    "List the folder reports.",
+    "Thank you!",
+)
+# A wish takes one call and its answer; more means that the model has lost its way.
+MAX_STEPS = 4
+COLOURS = {"user": 36, "assistant": 0, "tool call": 33, "result": 32, "dim": 2}
 
 
-def run() -> int:
-    """Show a tool loop on the screen; return the exit code."""
-    print("Starting a server with the built-in model …", flush=True)
-    with _server() as url:
-        print(
-            f"It listens on {url}/v1. The demo model is scripted: it has no weights and says what"
+def run(arguments: Sequence[str]) -> int:
+    """Play the session; return the exit code."""
+    unknown = [argument for argument in arguments if argument != "--once"]
+    if unknown:
+        raise StartupError(f"demo does not know {unknown[0]}", "It takes --once only.")
+    screen = Screen(colours=sys.stdout.isatty())
+    stays = "--once" not in arguments and sys.stdin.isatty() and sys.stdout.isatty()
+    screen.note("Starting a server with the built-in model …")
+    with serving("--demo", "--no-kv-disk") as child, tempfile.TemporaryDirectory() as folder:
+        screen.note(
+            f"It listens on {child.url}/v1. What follows is its own model, a very small one,"
         )
-        print("its prompt tells it to. All else is as with any model.\n")
-        messages: list[dict[str, Any]] = [
-            {"role": "user", "content": f"What is in this folder? {SCRIPT}"}
-        ]
-        print("user       What is in this folder?")
-        answer = _ask(url, messages)
-        calls = answer.get("tool_calls", [])
-        messages.append(answer)
-        for call in calls:
-            result = _list_folder(json.loads(call["function"]["arguments"]))
-            print(f"result     {result[:70]}")
-            messages.append({"role": "tool", "tool_call_id": call["id"], "content": result})
-        _ask(url, messages)
-    print("\nNow your own model:  python -m mlx_tools_server --model-path DIR")
-    return 0 if calls else 1
+        screen.note("calling real tools in a temporary folder. A bar shows where one streamed")
+        screen.note("fragment of a call's arguments ends.\n")
+        called = _play(child, Tools(Path(folder)), screen)
+        screen.note("Serve your own model:  python -m mlx_tools_server --model-path DIR")
+        if stays:
+            print(child.banner)
+            screen.note("This server runs on until you press Ctrl-C.")
+            _wait_for_interrupt()
+    return 0 if called else 1
 
 
-@contextmanager
-def _server() -> Iterator[str]:
-    command = [sys.executable, "-m", "mlx_tools_server", "--demo", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                if found := re.search(r"(http://\S+?)/v1", line):
-                    yield found[1]
-                    return
-        finally:
-            process.terminate()
-    raise StartupError("The demo server did not start", "Its own message above says why.")
+def _wait_for_interrupt() -> None:
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        print()
 
 
-def _ask(url: str, messages: list[dict[str, Any]]) -> dict[str, Any]:
-    """Send the conversation, show each delta as it comes, and return the answer."""
-    body = {"model": "demo", "messages": messages, "tools": [TOOL], "stream": True}
-    request = urllib.request.Request(
-        f"{url}/v1/chat/completions",
-        json.dumps(body).encode(),
-        {"Content-Type": "application/json"},
+def _play(child: Child, tools: Tools, screen: Screen) -> int:
+    """Play all wishes in one conversation; return how many calls were made."""
+    messages: list[dict[str, Any]] = []
+    called = 0
+    for wish in WISHES:
+        screen.line("user", wish)
+        messages.append({"role": "user", "content": wish})
+        for _ in range(MAX_STEPS):
+            body = {"model": "demo", "messages": messages, "tools": tools.specs}
+            answer = child.ask(body, screen.show)
+            screen.note(_cost(answer))
+            messages.append(answer.message)
+            for call in answer.calls:
+                called += 1
+                result = tools.call(call["function"]["name"], call["function"]["arguments"])
+                screen.line("result", result)
+                messages.append({"role": "tool", "tool_call_id": call["id"], "content": result})
+            if not answer.calls:
+                break
+        print()
+    return called
+
+
+def _cost(answer: Answer) -> str:
+    """Return what a person wants to know of the time that an answer took."""
+    said, prompt = answer.usage["completion_tokens"], answer.usage["prompt_tokens"]
+    return (
+        f"           {said} tokens in {answer.seconds:.2f} s, the first after "
+        f"{answer.first * 1000:.0f} ms; {answer.cached} of {prompt} prompt tokens were cached"
     )
-    content: list[str] = []
-    calls: list[dict[str, Any]] = []
-    shown = ""
-    with urllib.request.urlopen(request, timeout=60) as response:
-        for line in response:
-            if not line.startswith(b"data: {"):
-                continue
-            delta = json.loads(line[6:])["choices"][0]["delta"]
-            if text := delta.get("content"):
-                shown = _show("assistant", text, shown)
-                content.append(text)
-            for piece in delta.get("tool_calls", ()):
-                if "id" in piece:
-                    calls.append({**piece, "function": dict(piece["function"])})
-                    shown = _show("tool call", f"{piece['function']['name']} ", shown)
-                elif fragment := piece["function"]["arguments"]:
-                    calls[-1]["function"]["arguments"] += fragment
-                    shown = _show("tool call", f"{fragment}│", shown)
-    print()
-    answer: dict[str, Any] = {"role": "assistant", "content": "".join(content)}
-    return {**answer, "tool_calls": calls} if calls else answer
 
 
-def _show(who: str, text: str, shown: str) -> str:
-    """Print a delta behind the last one, or on a new line if another speaks.
-
-    A bar shows where one fragment of a call's arguments ends.
-    """
-    if shown != who:
-        print(f"{chr(10) if shown else ''}{who:<10} ", end="")
-    print(text, end="", flush=True)
-    return who
+# The tools.
 
 
-def _list_folder(arguments: dict[str, Any]) -> str:
-    names = sorted(os.listdir(arguments["path"]))
-    hidden = arguments.get("show_hidden", False)
-    return " ".join(name for name in names if hidden or not name.startswith("."))
+class Tools:
+    """A handful of harmless tools that work in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        (folder / "reports").mkdir()
+        for name in ("april.txt", "may.txt"):
+            (folder / "reports" / name).write_text(f"Report of {name[:-4]}.\n")
+        self._tools: dict[str, Callable[..., str]] = {
+            "list_folder": self._list,
+            "read_file": self._read,
+            "write_file": self._write,
+            "replace_text": self._replace,
+            "add_numbers": self._add,
+        }
+
+    @property
+    def specs(self) -> list[dict[str, Any]]:
+        """The tools as a request offers them."""
+        return [
+            tool("list_folder", "List the files of a folder.", path="Folder"),
+            tool("read_file", "Read a text file.", path="File"),
+            tool("write_file", "Write a text file.", path="File", content="Text"),
+            tool("replace_text", "Replace text in a file.", path="File", old="Old", new="New"),
+            tool("add_numbers", "Add two numbers.", "integer", a="First", b="Second"),
+        ]
+
+    def call(self, name: str, arguments: str) -> str:
+        """Return what a tool says; like any agent, say to the model what is wrong."""
+        if name not in self._tools:
+            return f"There is no tool {name}."
+        try:
+            return self._tools[name](**json.loads(arguments))
+        except (OSError, TypeError, ValueError) as error:
+            return f"Error: {error}"
+
+    def _path(self, path: str) -> Path:
+        found = (self._folder / path).resolve()
+        if not found.is_relative_to(self._folder.resolve()):
+            raise ValueError(f"{path} is outside of the demo's folder")
+        return found
+
+    def _list(self, path: str) -> str:
+        return " ".join(sorted(entry.name for entry in self._path(path).iterdir())) or "empty"
+
+    def _read(self, path: str) -> str:
+        return self._path(path).read_text()
+
+    def _write(self, path: str, content: str) -> str:
+        self._path(path).write_text(content)
+        return f"wrote {len(content)} characters"
+
+    def _replace(self, path: str, old: str, new: str) -> str:
+        file = self._path(path)
+        text = file.read_text()
+        file.write_text(text.replace(old, new))
+        count = text.count(old)
+        return f"{count} replacement{'s' if count != 1 else ''}"
+
+    def _add(self, a: int, b: int) -> str:
+        return str(a + b)
+
+
+# The screen.
+
+
+class Screen:
+    """Prints who says what, coloured on a terminal and plain elsewhere."""
+
+    def __init__(self, *, colours: bool) -> None:
+        self._colours = colours
+        self._speaker = ""
+
+    def note(self, text: str) -> None:
+        """Print something about the session."""
+        self.end()
+        print(self._coloured("dim", text), flush=True)
+
+    def line(self, who: str, text: str) -> None:
+        """Print what somebody says, at once."""
+        self.end()
+        print(f"{who:<10} {self._coloured(who, text)}", flush=True)
+
+    def show(self, delta: Delta) -> None:
+        """Print a piece of the model's answer behind the last one."""
+        if delta.kind == "text":
+            self._stream("assistant", delta.text)
+        elif delta.kind == "call":
+            self.end()
+            self._stream("tool call", f"{delta.text} ")
+        else:
+            self._stream("tool call", f"{delta.text}│")
+
+    def _stream(self, who: str, text: str) -> None:
+        if self._speaker != who:
+            self.end()
+            print(f"{who:<10} ", end="")
+            self._speaker = who
+        print(self._coloured(who, text), end="", flush=True)
+
+    def end(self) -> None:
+        """End the line of whoever speaks."""
+        if self._speaker:
+            print()
+        self._speaker = ""
+
+    def _coloured(self, who: str, text: str) -> str:
+        return f"\033[{COLOURS[who]}m{text}\033[0m" if self._colours else text

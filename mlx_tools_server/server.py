@@ -12,7 +12,6 @@ import logging
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,20 +21,18 @@ from pathlib import Path
 from typing import Any
 
 from .banner import banner
-from .config import ServerConfig, kv_folder
+from .config import ServerConfig
 from .engine.engine import Engine
-from .engine.scripted import write_checkpoint
 from .engine.seams import machine_rank
 from .errors import StartupError
 from .handler import ToolsHandler
 from .history import History
-from .models import ModelInfo, inspect_model
+from .models import ModelInfo
+from .places import history_file
 from .turn import Turns
 
 log = logging.getLogger(__name__)
 
-# Seconds a token of the demo model: about the pace of a large one, so that it can be watched.
-DEMO_DELAY = 0.02
 # Seconds that open streams have to say goodbye.
 FAREWELL = 2.0
 # Connections that may wait to be accepted; agents open many at once.
@@ -86,11 +83,6 @@ def serve(config: ServerConfig, info: ModelInfo | None) -> int:
         level=config.log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
     with contextlib.ExitStack() as stack:
-        if config.demo:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            write_checkpoint(folder, step_delay=DEMO_DELAY)
-            info = replace(inspect_model(folder, trust_remote_code=True), name="demo")
-            config = replace(config, model=str(folder), trust_remote_code=True)
         if info is not None and config.context_length is None:
             config = replace(config, context_length=info.context_length)
         # Of several machines only the first talks to clients.
@@ -104,9 +96,7 @@ def serve(config: ServerConfig, info: ModelInfo | None) -> int:
             return 1 if engine.failed else 0
         history = None
         if config.history == "exact":
-            kept = kv_folder(config)
-            path = kept / "history.sqlite3" if kept else None
-            history = History(path, engine.model.fingerprint)
+            history = History(history_file(config), engine.model.fingerprint)
             stack.callback(history.close)
         server.turns = turns = Turns(engine, history)
         print(_banner(server.url, engine, config, info), flush=True)

@@ -13,7 +13,7 @@ import pytest
 
 from mlx_tools_server import __version__
 from mlx_tools_server.banner import banner
-from mlx_tools_server.cli import describe, look_at_model, main
+from mlx_tools_server.cli import DEMO_MODEL, describe, look_at_model, main, with_demo_model
 from mlx_tools_server.config import ServerConfig
 from mlx_tools_server.errors import StartupError
 from mlx_tools_server.models import ModelInfo, Quantization
@@ -150,12 +150,48 @@ def test_long_template_is_counted() -> None:
     )
 
 
+def test_not_inspected() -> None:
+    """A hub id is not a folder to look at."""
+    assert look_at_model(ServerConfig.from_sources({"--model": "org/name"}, {}, {})) is None
+
+
 @pytest.mark.parametrize(
-    "flags", [{"--demo": True}, {"--model": "org/name"}], ids=["demo", "hub id"]
+    "flags", [{"--demo": True}, {"--model-path": "demo"}, {"--model": "demo"}], ids=str
 )
-def test_not_inspected(flags: dict[str, object]) -> None:
-    """The demo and a hub id are not folders to look at."""
-    assert look_at_model(ServerConfig.from_sources(flags, {}, {})) is None
+def test_demo_model(flags: dict[str, object]) -> None:
+    """The built-in model is served by a flag or by its name, like any folder."""
+    config = with_demo_model(ServerConfig.from_sources(flags, {}, {}))
+    info = look_at_model(config)
+
+    assert config.model_name == "demo"
+    assert info is not None
+    assert info.architecture == "qwen3"
+
+
+def test_folder_of_the_same_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of the user's that is called demo wins over the built-in model."""
+    (tmp_path / "demo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    config = ServerConfig.from_sources({"--model-path": "demo"}, {}, {})
+
+    assert with_demo_model(config) is config
+
+
+def test_demo_model_folder() -> None:
+    """The built-in model has the standard files, a card with figures, and at most 8 MB."""
+    files = {path.name: path.stat().st_size for path in DEMO_MODEL.iterdir()}
+
+    assert set(files) == {
+        "README.md",
+        "chat_template.jinja",
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    assert sum(files.values()) <= 8_000_000
+    assert "| one call |" in (DEMO_MODEL / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("flag", ["--model", "--model-path"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from .http.live import process
+from .http.live import process, tool
 
 pytestmark = [pytest.mark.slow]
 
+ADD = tool("add_numbers", a="integer", b="integer")
 ROOT = Path(__file__).parents[1]
 
 
@@ -28,17 +30,19 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_contents(wheel: Path) -> None:
-    """The wheel has the templates, the scripted model and the type marker, and no tests."""
+    """The wheel has the templates, the models and the type marker, and no tests."""
     names = set(zipfile.ZipFile(wheel).namelist())
 
     for name in (
         "chat_templates/qwen3_coder.jinja",
         "chat_templates/qwen3_5.jinja",
+        "demo_model/model.safetensors",
         "engine/scripted/merges.txt",
         "engine/scripted/chat_template.jinja",
         "py.typed",
     ):
         assert f"mlx_tools_server/{name}" in names
+    assert wheel.stat().st_size < 8_000_000
     assert not any(name.startswith(("tests/", "tools/")) for name in names)
 
 
@@ -56,9 +60,17 @@ def test_serves_from_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
     found = subprocess.run(
         [str(python), "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path
     )
-    command = [str(environment / "bin" / "mlx-tools-server"), "--demo", "--port", "0"]
+    command = [
+        str(environment / "bin" / "mlx-tools-server"),
+        "--demo",
+        "--port",
+        "0",
+        "--no-kv-disk",
+    ]
     with process(command, tmp_path, clean) as live:
-        answer = live.chat("from the wheel")
+        wish = {"role": "user", "content": "What is 12 plus 30?"}
+        body = {"model": "m", "messages": [wish], "tools": [ADD]}
+        answer = live.post("/v1/chat/completions", body).json()["choices"][0]["message"]
 
     assert int(found.stdout) > 1000
-    assert answer["choices"][0]["message"]["content"] == "from the wheel"
+    assert json.loads(answer["tool_calls"][0]["function"]["arguments"]) == {"a": 12, "b": 30}

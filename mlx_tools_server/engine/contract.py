@@ -1,8 +1,8 @@
 """What this server relies on in mlx-lm beyond its public interface, and a check of all of it.
 
 Rules of this file:
-- Whatever `seams` and `sampling` touch stands here: parameters, fields, and what mlx-lm's own
-  code calls by name. The tests compare this list with those files.
+- Whatever `seams`, `layers` and `sampling` touch stands here: parameters, fields, and what mlx-lm's
+  own code calls by name. The tests compare this list with those files.
 - The check takes a few milliseconds, so it runs at every start.
 """
 
@@ -73,6 +73,7 @@ CONTRACT: dict[str, tuple[Any, str]] = {
     "PromptProcessingBatch.extract_cache": (PromptProcessingBatch, "self idx"),
     "GenerationBatch.extract_cache": (GenerationBatch, "self idx"),
     "BatchKVCache.extract": (mlx_cache.BatchKVCache, "self idx"),
+    "QuantizedKVCache.__init__": (mlx_cache.QuantizedKVCache, "self group_size bits"),
     "KVCache.trim": (mlx_cache.KVCache, "self n"),
     "PromptTrie.search": (mlx_cache.PromptTrie, "self model tokens"),
     "PromptTrieResult.__init__": (

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import shutil
 import threading
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -24,31 +22,27 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..config import KV_FILES, ServerConfig, kv_folder
-from ..errors import BadRequest, ContextOverflow, GenerationFailed, Overloaded, RequestError
+from ..config import ServerConfig
+from ..errors import BadRequest, ContextOverflow, GenerationFailed, Overloaded
 from ..events import (
     Event,
-    Failed,
-    Finished,
     Progress,
-    Sampled,
     Started,
-    TokenLogprob,
-    Usage,
 )
 from ..families import Parser
 from ..messages import ChatRequest, Message, Options, TextRequest
+from ..places import KV_FILES, kv_folder
 from .contract import check_contract
 from .jobs import Job, JobQueue
 from .kv import SIDE_TOKENS, KVCacheStore, fingerprint
+from .layers import PromptCache
 from .provider import LoadedModel, PinnedProvider, describe
 from .reader import Reader, ReaderSpec
-from .seams import Context, GenerationLoop, PromptCache, arguments, loop_request
+from .seams import GenerationLoop, arguments, loop_request
+from .telling import TICK, Telling
 
 log = logging.getLogger(__name__)
 
-# Seconds of silence after which a waiting stream is told that nothing new has happened.
-TICK = 0.25
 # Seconds of decoding after which the loop looks for new requests.
 TIME_BUDGET = 0.03
 # Bytes of the disk that are left free.
@@ -171,7 +165,7 @@ class Engine(GenerationLoop):
     def _open_cache(self, model: LoadedModel) -> None:
         """Keep the KV cache in blocks, where that is possible."""
         config = self._config
-        if self.distributed or config.draft_model or config.kv_bits:
+        if self.distributed or config.draft_model:
             return
         folder = kv_folder(config)
         free = shutil.disk_usage(Path.home()).free
@@ -182,6 +176,7 @@ class Engine(GenerationLoop):
             disk_bytes=config.kv_disk_bytes or min(50 * 10**9, free // 4),
             floor_bytes=DISK_FLOOR,
             folder=folder / KV_FILES if folder else None,
+            quantized=(config.kv_group_size, config.kv_bits) if config.kv_bits else (),
             decode=lambda ids: "".join(map(model.detokenizers.text, ids)),
         )
         self.use_cache(self._cache)
@@ -341,7 +336,14 @@ class Engine(GenerationLoop):
         )
         self._jobs.add(job)
         try:
-            yield from _Telling(self, job, prompt, options, prefilled).events()
+            yield from Telling(
+                job,
+                self.model,
+                len(prompt.ids),
+                wants_logprobs=options.top_logprobs is not None,
+                alive=lambda: self.is_healthy,
+                prefilled=prefilled,
+            ).events()
         finally:
             if not job.done:
                 job.cancel()
@@ -382,106 +384,3 @@ def _memory_budget() -> int:
     """Return a quarter of the memory that the weights leave free, at least half a gigabyte."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return int(max(1 << 29, (physical - mx.get_active_memory()) // 4))
-
-
-class _Telling:
-    """What one job's items tell, as events."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        job: Job,
-        prompt: Prompt,
-        options: Options,
-        prefilled: Callable[[], None],
-    ) -> None:
-        self._prefilled = prefilled
-        self._decodes = False
-        self._engine = engine
-        self._job = job
-        self._prompt = prompt
-        self._wants_logprobs = options.top_logprobs is not None
-        self._progress = Progress(0, len(prompt.ids))
-        self._cached: int | None = None
-        self._spoke = time.monotonic()
-
-    def events(self) -> Iterator[Event]:
-        while True:
-            try:
-                item = self._job.get(TICK)
-            except queue.Empty:
-                if not self._engine.is_healthy and not self._job.done:
-                    yield from self._failed(GenerationFailed("The generation thread has stopped."))
-                    return
-                yield self._progress
-                continue
-            if item is None:
-                yield from self._finished()
-                return
-            if isinstance(item, Exception):
-                yield from self._failed(item)
-                return
-            yield from self._told(item)
-
-    def _told(self, item: Any) -> Iterator[Event]:
-        if isinstance(item, Context):
-            if self._cached is None:
-                self._cached = max(0, item.prompt_cache_count)
-        elif isinstance(item, tuple):
-            cached = self._cached or 0
-            self._progress = Progress(
-                min(cached + item[0], self._progress.total), self._progress.total
-            )
-            yield self._progress
-        else:
-            if not self._decodes:
-                self._decodes = True
-                self._prefilled()
-            if self._wants_logprobs and item.token not in self._engine.model.eos:
-                yield Sampled(self._logprob(item))
-            # One token's events for one item, so that they stay beside its log probability.
-            yield from self._read(tokens=1)
-
-    def _read(self, tokens: int | None = None) -> Iterator[Event]:
-        events = self._job.reader.take(tokens) if self._job.reader is not None else []
-        now = time.monotonic()
-        if events:
-            self._spoke = now
-        elif now - self._spoke > TICK:  # the model writes something that is held back
-            self._spoke = now
-            yield self._progress
-        yield from events
-
-    def _finished(self) -> Iterator[Event]:
-        reader = self._job.reader
-        if reader is not None and reader.fault is not None:
-            yield from self._failed(GenerationFailed(f"The answer can't be read: {reader.fault}"))
-            return
-        yield from self._read()
-        usage = Usage(
-            prompt_tokens=len(self._prompt.ids),
-            completion_tokens=len(reader.tokens) if reader else 0,
-            cached_tokens=self._cached or 0,
-            reasoning_tokens=reader.reasoning_tokens if reader else 0,
-        )
-        if reader is None:
-            yield Finished("stop", usage)
-            return
-        end = reader.end
-        closing = self._engine.model.detokenizers.text(end) if end is not None else ""
-        yield Finished(reader.reason, usage, reader.exact, closing)
-
-    def _failed(self, error: Exception) -> Iterator[Event]:
-        """Close what is open as something cut, then say what went wrong."""
-        if self._job.reader is not None:
-            yield from self._job.reader.abandon()
-        if isinstance(error, RequestError):
-            yield Failed(error.message, error.status, error.code)
-        else:
-            log.error("a request failed: %s", error)
-            yield Failed(f"{type(error).__name__}: {error}", 500, GenerationFailed.code)
-
-    def _logprob(self, item: Any) -> TokenLogprob:
-        decode = self._engine.model.detokenizers.text
-        rivals = tuple((decode(rival["id"]), rival["logprob"]) for rival in item.top_tokens)
-        return TokenLogprob(decode(item.token), item.logprob, rivals)

@@ -15,7 +15,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,9 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from ..kv import BLOCK, DiskTier, Kind, MemoryTier, Record, Store, chain, mark_key, seed
+from .layers import Rows, as_rows, fresh_cache, from_rows, is_plain, length_of
 from .losses import Losses
 from .prefills import Prefill, Prefills
-from .seams import Rows, as_rows, fresh_cache, is_plain
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +40,17 @@ SIDE_TOKENS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """Evaluated arrays, with what can't be an array as JSON text.
+    """Evaluated arrays.
 
-    `tail` are the tokens of a mark of plain layers, which can be used in part; only what was not
-    read from disk has them.
+    `groups` tells which layers' rows are stacked together and `form` how they are quantised;
+    `states` are those of the layers that can't be cut, as JSON with arrays by name. `tail` are the
+    tokens of a mark that can be used in part; only what was not read from disk has them.
     """
 
     arrays: dict[str, mx.array]
-    meta: str
+    groups: list[list[int]]
+    form: tuple[int, ...] = ()
+    states: dict[str, Any] = field(default_factory=dict)
     tail: tuple[int, ...] = ()
 
     @property
@@ -72,6 +75,7 @@ class KVCacheStore:
         floor_bytes: int,
         folder: Path | None,
         decode: Callable[[Sequence[int]], str],
+        quantized: tuple[int, ...] = (),
     ) -> None:
         self._model = model
         layers = fresh_cache(model)
@@ -84,8 +88,15 @@ class KVCacheStore:
             disk = DiskTier(
                 folder, seed=key, capacity=disk_bytes, floor=floor_bytes, write=_write, read=_read
             )
-        self._store = Store(key, memory, disk, exact=self.exact)
-        self._hot = Store(key, memory, exact=self.exact)
+        # A quantised cache begins as one that is not, so each form has keys of its own.
+        self._forms: dict[tuple[int, ...], _Form] = {}
+        for form in {(): None, quantized: None}:
+            salted = seed(fingerprint, str(form)) if form else key
+            self._forms[form] = _Form(
+                Store(salted, memory, disk, exact=self.exact),
+                Store(salted, memory, exact=self.exact),
+            )
+        self._memory, self._disk = memory, disk
         self._losses = Losses(decode)
         # State that can't be cut is there with the prompt's end only, when its prefill ends.
         self._prefills = Prefills(lambda key: not self.exact and key in memory)
@@ -96,22 +107,24 @@ class KVCacheStore:
 
     def close(self) -> None:
         """Write what waits to be written."""
-        self._store.close()
+        if self._disk is not None:
+            self._disk.close()
 
     def stats(self) -> dict[str, dict[str, int]]:
         """Return the figures of memory and disk."""
-        return self._store.stats()
+        return self._forms[()].store.stats()
 
     # The threads that serve clients.
 
     def begin(self, ids: Sequence[int]) -> Prefill:
         """Announce the prefill of what is not kept of a prompt."""
-        keys = chain(self._store.seed, ids[:-1])
-        return self._prefills.begin(keys[self._store.find(ids, len(ids) - 1).position // BLOCK :])
+        store = self._forms[()].store
+        keys = chain(store.seed, ids[:-1])
+        return self._prefills.begin(keys[store.find(ids, len(ids) - 1).position // BLOCK :])
 
     def load(self, ids: Sequence[int]) -> list[Record]:
         """Return what is kept of a prompt, all but its last token, read from disk if need be."""
-        records = self._store.load(self._store.find(ids, len(ids) - 1))
+        records = _longest([form.store for form in self._forms.values()], ids)
         if loss := self._losses.find(ids, records[-1].position if records else 0):
             self.lost_tokens += loss.tokens
             log.warning("%s", loss)
@@ -134,9 +147,8 @@ class KVCacheStore:
     def fetch_nearest_cache(self, _: Any, tokens: list[int]) -> tuple[Any, list[int]]:
         """Return layers for a prefix of the tokens, and the rest, which is never empty."""
         records, self._loaded = self._loaded, ()
-        found = self._hot.find(tokens, len(tokens) - 1)
-        if found.position > (records[-1].position if records else 0):
-            records = self._hot.load(found)
+        hot = _longest([form.hot for form in self._forms.values()], tokens)
+        records = max(records, hot, key=_position)
         if not self.exact:
             records = self._with_part(records, tokens)
         layers = self._restore(records) if records else None
@@ -144,17 +156,19 @@ class KVCacheStore:
             return None, tokens
         last = records[-1]
         if self._asked and last.kind == "end":
-            self._store.add(tokens[: last.position], [replace(last, kind="user")])
+            store = self._forms[last.payload.form].store
+            store.add(tokens[: last.position], [replace(last, kind="user")])
         return layers, tokens[last.position :]
 
     def _with_part(self, records: Sequence[Record], tokens: list[int]) -> Sequence[Record]:
         """Add the part of a mark that a prompt shares, where that is more than these records."""
         blocks = [record for record in records if record.kind == "block"]
-        parent = blocks[-1].key if blocks else self._store.seed
-        begin, best = len(blocks) * BLOCK, records[-1].position if records else 0
+        parents = [form.hot.seed for form in self._forms.values()]
+        begin, best = len(blocks) * BLOCK, _position(records)
         more = tokens[begin:-1]
-        for _, key, _ in self._hot.memory.marks(parent):
-            mark = self._hot.memory.get(key)
+        marks = [self._memory.marks(one) for one in ([blocks[-1].key] if blocks else parents)]
+        for _, key, _ in (mark for found in marks for mark in found):
+            mark = self._memory.get(key)
             common = _common(mark.payload.tail, more) if mark is not None else 0
             if mark is not None and begin + common > best:
                 best = begin + common
@@ -165,13 +179,14 @@ class KVCacheStore:
         return records
 
     def __len__(self) -> int:
-        return self._store.memory.stats()["records"]
+        return self._memory.stats()["records"]
 
     def insert_cache(
         self, _: Any, tokens: list[int], layers: Sequence[Any], *, cache_type: str = _END
     ) -> None:
         """Keep what was computed for these tokens, and that their end is a place to go on from."""
-        kind: Any = "end" if cache_type == _END else cache_type
+        # Where layers can be cut, the answer's end serves for all that lies before it.
+        kind: Any = "end" if cache_type == _END or not self.exact else cache_type
         self._keep(tokens, layers, kind)
 
     def keep_blocks(self, tokens: list[int], layers: Sequence[Any]) -> None:
@@ -184,51 +199,59 @@ class KVCacheStore:
     @property
     def nbytes(self) -> int:
         """How much memory the blocks take."""
-        return self._store.memory.nbytes
+        return self._memory.nbytes
 
     def _keep(self, tokens: list[int], layers: Sequence[Any], kind: Kind | None) -> None:
         layers = [as_rows(layer) for layer in layers]
         rows = [layer for layer in layers if isinstance(layer, Rows)]
-        held = min([len(tokens), *(row.length for row in rows)])
-        if self.exact and held < len(tokens):
+        # Where nothing tells how many tokens the layers hold, they are not to be trusted.
+        lengths = {length for length in map(length_of, layers) if length}
+        held = min([len(tokens), *lengths])
+        forms = {row.form for row in rows} or {()}
+        if (
+            not lengths
+            or (self.exact and lengths != {held})
+            or len(forms) > 1
+            or not forms <= self._forms.keys()
+        ):
             return
+        form = forms.pop()
+        store = self._forms[form].store
         tokens = tokens[:held]
         try:
-            records = self._records(tokens, layers, rows, kind)
+            records = self._records(store, tokens, layers, kind)
         except (TypeError, ValueError) as error:
             log.warning("A KV cache can't be kept: %s", error)
             return
         if records:
             mx.eval([list(record.payload.arrays.values()) for record in records])
             side = self._is_side(tokens)
-            self._store.add(tokens, records, side=side)
+            store.add(tokens, records, side=side)
             self._prefills.tell()
             if kind == "end" and not side:
                 self._losses.remember(tokens)
 
     def _records(
-        self, tokens: list[int], layers: Sequence[Any], rows: list[Rows], kind: Kind | None
+        self, store: Store, tokens: list[int], layers: Sequence[Any], kind: Kind | None
     ) -> list[Record]:
-        parents = [self._store.seed, *chain(self._store.seed, tokens)]
+        parents = [store.seed, *chain(store.seed, tokens)]
+        rows = [layer for layer in layers if isinstance(layer, Rows)]
         records = []
-        for index in range(self._store.missing(tokens) // BLOCK, len(parents) - 1):
+        for index in range(store.missing(tokens) // BLOCK, len(parents) - 1):
             begin = index * BLOCK
-            payload = Payload(*_cut(rows, begin, begin + BLOCK))
+            end = begin + BLOCK
+            payload = _cut(rows, begin, end)
             key, parent = parents[index + 1], parents[index]
-            records.append(
-                Record(key, parent, "block", BLOCK, begin + BLOCK, payload, payload.nbytes)
-            )
+            records.append(Record(key, parent, "block", BLOCK, end, payload, payload.nbytes))
         if kind is not None:
             begin = (len(parents) - 1) * BLOCK
-            arrays, meta = _cut(rows, begin, len(tokens))
-            states = {
-                str(i): [type(layer).__name__, _pack(layer.state, arrays)]
-                for i, layer in enumerate(layers)
-                if not isinstance(layer, Rows)
-            }
-            tail = tokens[begin:]
-            meta = json.dumps([json.loads(meta), states])
-            payload = Payload(arrays, meta, () if self.exact else tuple(tail))
+            tail, payload = tokens[begin:], _cut(rows, begin, len(tokens))
+            if not self.exact:
+                payload = replace(payload, tail=tuple(tail))
+            for i, layer in enumerate(layers):
+                if not isinstance(layer, Rows):
+                    state = _pack(layer.state, payload.arrays)
+                    payload.states[str(i)] = [type(layer).__name__, state]
             key, parent = mark_key(parents[-1], tail), parents[-1]
             records.append(
                 Record(key, parent, kind, len(tail), len(tokens), payload, payload.nbytes)
@@ -241,22 +264,40 @@ class KVCacheStore:
     def _restore(self, records: Sequence[Record]) -> list[Any] | None:
         """Return layers that hold these records, computed when they are used."""
         layers = fresh_cache(self._model)
+        last: Payload = records[-1].payload
         try:
             plain = [i for i, is_row in enumerate(self._plain) if is_row]
-            _join(records, [layers[i] for i in plain])
-            last = records[-1]
-            if self.exact:
-                _, states = json.loads(last.payload.meta)
-                for i, is_row in enumerate(self._plain):
-                    if not is_row:
-                        name, state = states[str(i)]
-                        if name != type(layers[i]).__name__:
-                            raise ValueError(f"layer {i} is {name}")
-                        layers[i] = type(layers[i]).from_state(_unpack(state, last.payload.arrays))
+            for i, arrays in zip(plain, _join(records, len(plain)), strict=True):
+                layers[i] = from_rows(arrays, last.form)
+            for i, is_row in enumerate(self._plain):
+                if not is_row:
+                    name, state = last.states[str(i)]
+                    if name != type(layers[i]).__name__:
+                        raise ValueError(f"layer {i} is {name}")
+                    layers[i] = type(layers[i]).from_state(_unpack(state, last.arrays))
         except (LookupError, TypeError, ValueError) as error:
             log.warning("A KV cache can't be restored: %s", error)
             return None
         return layers
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """Where layers of one form are kept: in memory and on disk, and in memory alone."""
+
+    store: Store
+    hot: Store
+
+
+def _longest(stores: Sequence[Store], ids: Sequence[int]) -> list[Record]:
+    """Return the records of the longest prefix that any of the stores has, one token left."""
+    found = [(store, store.find(ids, len(ids) - 1)) for store in stores]
+    store, best = max(found, key=lambda pair: pair[1].position)
+    return store.load(best)
+
+
+def _position(records: Sequence[Record]) -> int:
+    return records[-1].position if records else 0
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:
@@ -267,35 +308,33 @@ def _common(one: Sequence[int], other: Sequence[int]) -> int:
 # Rows.
 
 
-def _cut(rows: Sequence[Rows], begin: int, end: int) -> tuple[dict[str, mx.array], str]:
-    """Return rows of all plain layers, those of one shape as one array, and which are in which."""
+def _cut(rows: Sequence[Rows], begin: int, end: int) -> Payload:
+    """Return rows of all layers that can be cut, those of one shape stacked."""
     groups: dict[Any, list[int]] = {}
     for i, row in enumerate(rows):
         groups.setdefault(row.shape, []).append(i)
-    if begin == end:
-        return {}, "[]"
     arrays = {}
-    for g, members in enumerate(groups.values()):
-        cuts = [rows[i].cut(begin, end) for i in members]
-        arrays[f"keys{g}"] = mx.stack([keys for keys, _ in cuts])
-        arrays[f"values{g}"] = mx.stack([values for _, values in cuts])
-    return arrays, json.dumps(list(groups.values()))
+    for g, members in enumerate(groups.values() if begin < end else ()):
+        cuts = zip(*(rows[i].cut(begin, end) for i in members), strict=True)
+        for a, parts in enumerate(cuts):
+            arrays[f"rows{g}.{a}"] = mx.stack(list(parts))
+    return Payload(arrays, list(groups.values()), rows[0].form if rows else ())
 
 
-def _join(records: Sequence[Record], layers: Sequence[Any]) -> None:
-    """Put the rows of records into fresh plain layers."""
-    parts: list[list[tuple[mx.array, mx.array]]] = [[] for _ in layers]
+def _join(records: Sequence[Record], count: int) -> list[list[mx.array]]:
+    """Return the rows of records, put together: for each layer its arrays."""
+    parts: list[list[list[mx.array]]] = [[] for _ in range(count)]
     for record in records:
-        meta = json.loads(record.payload.meta)
-        groups = meta if record.kind == "block" else meta[0]
-        for g, members in enumerate(groups):
-            keys, values = (record.payload.arrays[f"{name}{g}"] for name in ("keys", "values"))
+        payload: Payload = record.payload
+        for g, members in enumerate(payload.groups if record.length else ()):
+            names = [name for name in payload.arrays if name.startswith(f"rows{g}.")]
+            names.sort()
             for place, i in enumerate(members):
-                parts[i].append((keys[place], values[place]))
-    for layer, pairs in zip(layers, parts, strict=True):
-        keys = mx.concatenate([keys for keys, _ in pairs], axis=2)
-        values = mx.concatenate([values for _, values in pairs], axis=2)
-        layer.state = (keys, values, keys.shape[2])
+                parts[i].append([payload.arrays[name][place] for name in names])
+    return [
+        [mx.concatenate(list(arrays), axis=2) for arrays in zip(*layer, strict=True)]
+        for layer in parts
+    ]
 
 
 # States.
@@ -305,7 +344,8 @@ def _pack(value: Any, arrays: dict[str, mx.array]) -> Any:
     """Return a state as JSON, its arrays by their names in `arrays`."""
     if isinstance(value, mx.array):
         name = f"state{len(arrays)}"
-        arrays[name] = mx.contiguous(value)
+        # A copy: a view would keep the state of the whole batch.
+        arrays[name] = mx.contiguous(value) if value.dtype == mx.bool_ else value * 1
         return {"array": name}
     if isinstance(value, list | tuple):
         return [_pack(item, arrays) for item in value]
@@ -326,7 +366,8 @@ def _unpack(value: Any, arrays: dict[str, mx.array]) -> Any:
 def _write(path: Path, payload: Payload) -> None:
     # The name has no suffix that mlx would take for a format, so it gets the open file.
     with path.open("wb") as file:
-        mx.save_safetensors(file, payload.arrays, {"meta": payload.meta})
+        about = {"groups": payload.groups, "form": payload.form, "states": payload.states}
+        mx.save_safetensors(file, payload.arrays, {"about": json.dumps(about)})
 
 
 def _read(path: Path) -> Payload:
@@ -334,7 +375,8 @@ def _read(path: Path) -> Payload:
         loaded: Any = mx.load(file, format="safetensors", return_metadata=True)
         arrays, meta = loaded
         mx.eval(list(arrays.values()))
-    return Payload(arrays, meta["meta"])
+    about = json.loads(meta["about"])
+    return Payload(arrays, about["groups"], tuple(about["form"]), about["states"])
 
 
 def fingerprint(model: Any, tokenizer: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The one place that touches mlx-lm's private names.
+"""The one place, with `layers` for its KV cache, that touches mlx-lm's private names.
 
 Rules of this file:
 - Everything that mlx-lm does not promise (a name with an underscore, a tuple's shape, a module
@@ -20,13 +20,11 @@ from typing import Any, Protocol
 
 import mlx.core as mx
 from mlx_lm import load, server
-from mlx_lm.generate import GenerationBatch, PromptProcessingBatch
-from mlx_lm.models import cache as mlx_cache
-from mlx_lm.models.cache import LRUPromptCache as StockPromptCache
 from mlx_lm.server import APIHandler, ModelProvider
 from mlx_lm.server import GenerationContext as Context
 from mlx_lm.tokenizer_utils import NewlineTokenizer, TokenizerWrapper
 
+from .layers import PromptCache
 from .sampling import sampler
 
 __all__ = [
@@ -34,9 +32,6 @@ __all__ = [
     "Context",
     "GenerationLoop",
     "ModelProvider",
-    "PromptCache",
-    "Rows",
-    "StockPromptCache",
     "TokenizerWrapper",
     "load",
 ]
@@ -258,71 +253,6 @@ def _sampler(args: Any, tokenizer: Any) -> Any:
 server._make_sampler = _sampler
 
 
-# The KV cache in blocks.
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """The keys and values of one sequence in a plain layer, where they lie in the batch's."""
-
-    keys: mx.array
-    values: mx.array
-    row: int
-    start: int
-    length: int
-
-    @property
-    def shape(self) -> tuple[Any, ...]:
-        """What layers that can be stacked have in common."""
-        keys, values = self.keys, self.values
-        return keys.shape[1], keys.shape[3], values.shape[1], values.shape[3], keys.dtype
-
-    def cut(self, begin: int, end: int) -> tuple[mx.array, mx.array]:
-        """Return the keys and values of these tokens, each (1, heads, tokens, width)."""
-        rows, tokens = slice(self.row, self.row + 1), slice(self.start + begin, self.start + end)
-        return self.keys[rows, :, tokens], self.values[rows, :, tokens]
-
-
-def fresh_cache(model: Any) -> list[Any]:
-    """Return empty layers of the model's KV cache."""
-    layers: list[Any] = mlx_cache.make_prompt_cache(model)
-    return layers
-
-
-def is_plain(layer: Any) -> bool:
-    """Return whether a layer has a row for each token, so that it can be cut anywhere."""
-    return type(layer) is mlx_cache.KVCache
-
-
-def as_rows(layer: Any) -> Any:
-    """Return a plain layer of a sequence as rows, and any other as it is."""
-    if is_plain(layer) and layer.keys is not None:
-        return Rows(layer.keys, layer.values, 0, 0, layer.offset)
-    return layer
-
-
-def _extract(self: Any, idx: int) -> list[Any]:
-    """Return the layers of one sequence of a batch; plain ones are not copied yet."""
-    return [_row(layer, idx) for layer in self.prompt_cache]
-
-
-def _row(layer: Any, index: int) -> Any:
-    if type(layer) is not mlx_cache.BatchKVCache or layer.keys is None:
-        return layer.extract(index)
-    padding = layer.left_padding.tolist()[index]
-    return Rows(layer.keys, layer.values, index, padding, layer._idx - padding)
-
-
-def _whole(layer: Any) -> Any:
-    """Return a layer as mlx-lm has it."""
-    if not isinstance(layer, Rows):
-        return layer
-    made = mlx_cache.KVCache()
-    keys, values = layer.cut(0, layer.length)
-    made.state = (mx.contiguous(keys), mx.contiguous(values), layer.length)
-    return made
-
-
 class _Batches(server.BatchGenerator):
     """Hands over what each step of a prefill has computed, so that nothing later can lose it."""
 
@@ -337,77 +267,8 @@ class _Batches(server.BatchGenerator):
 
 # Each generation thread has its own.
 _loop = threading.local()
-# A sequence's cache would be copied whole where only its newest rows are wanted.
-PromptProcessingBatch.extract_cache = _extract
-GenerationBatch.extract_cache = _extract
 # The loop calls this class by its name.
 server.BatchGenerator = _Batches
-
-
-class _LinearTrie(mlx_cache.PromptTrie):
-    """Finds some longer sequence by walking down once, where mlx-lm compares all of them."""
-
-    def search(self, model: Any, tokens: list[int]) -> Any:
-        node = self._trie.get(model)
-        if node is None:
-            return mlx_cache.PromptTrieResult(model, None, None, None, 0)
-        depth, last = 0, 0
-        while depth < len(tokens) and tokens[depth] in node:
-            node = node[tokens[depth]]
-            depth += 1
-            if "__value__" in node:
-                last = depth
-        if last and last == len(tokens):
-            return mlx_cache.PromptTrieResult(model, tokens, None, None, 0)
-        longer = None
-        if depth:
-            path = tokens[:depth]
-            while "__value__" not in node:
-                token, node = next(iter(node.items()))
-                path.append(token)
-            longer = path
-        shorter = tokens[:last] if last else None
-        return mlx_cache.PromptTrieResult(model, None, shorter, longer, depth)
-
-
-class PromptCache(mlx_cache.LRUPromptCache):
-    """mlx-lm's in-memory prompt cache, without the ways in which it stops the server."""
-
-    def __init__(self, max_size: int, max_bytes: int | None) -> None:
-        super().__init__(max_size, 1 << 63 if max_bytes is None else max_bytes)
-        self._trie = _LinearTrie()
-
-    def fetch_nearest_cache(self, model: Any, tokens: list[int]) -> tuple[Any, list[int]]:
-        """Return a cache for a prefix of the tokens, and the rest, which is never empty."""
-        found, rest = super().fetch_nearest_cache(model, tokens[:-1])
-        return found, rest + tokens[-1:]
-
-    def insert_cache(
-        self, model: Any, tokens: list[int], prompt_cache: Any, *, cache_type: str = "assistant"
-    ) -> None:
-        """Keep a cache; it is computed first, so that a later failure can't spoil it."""
-        prompt_cache = [_whole(layer) for layer in prompt_cache]
-        if held := _align(tokens, prompt_cache):
-            mx.eval([layer.state for layer in prompt_cache])
-            super().insert_cache(model, held, prompt_cache, cache_type=cache_type)
-
-
-def _align(tokens: list[int], layers: Sequence[Any]) -> list[int]:
-    """Cut the layers to the tokens that all of them hold; return these, none if that can't be.
-
-    After speculative decoding a layer may lack the last token, or a draft's have one more.
-    """
-    # Some architectures make layers that they never use.
-    used = [layer for layer in layers if getattr(layer, "offset", 0)]
-    offsets = [layer.offset for layer in used]
-    held = min([len(tokens), *offsets])
-    if held == max([len(tokens), *offsets]):
-        return tokens
-    if not mlx_cache.can_trim_prompt_cache(layers):
-        return []
-    for layer in used:
-        layer.trim(layer.offset - held)
-    return tokens[:held]
 
 
 def backend_of(tokenizer: TokenizerWrapper) -> Any:

@@ -7,6 +7,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -66,6 +67,27 @@ def test_restored_is_hot(folder: Path, kept: dict[str, Any]) -> None:
     assert cold[2].cached_tokens >= len(PROMPT + said)
     assert hot[2].cached_tokens >= len(PROMPT + said)
     assert cold[:2] == hot[:2]
+
+
+@pytest.mark.parametrize("start", [0, 1060], ids=["from the start", "later"])
+def test_quantized(tmp_path: Path, kept: dict[str, Any], start: int) -> None:
+    """A quantised KV cache is kept as it is, and goes on after a restart to the last bit."""
+    folder = write_random(tmp_path / "model", head_dim=64)
+    kept |= {"kv_bits": 8, "quantized_kv_start": start}
+    with running(folder, **kept) as engine:
+        said, _, _ = say(engine, PROMPT)
+    with running(folder, **kept) as engine:
+        cold = say(engine, PROMPT + said + MORE)
+        further = say(engine, PROMPT + said + MORE + cold[0] + MORE)
+    with running(folder, **kept, kv_ram_bytes=1) as engine:
+        again = say(engine, PROMPT + said + MORE + cold[0] + MORE)
+    with running(folder, **{**kept, "no_kv_disk": True}) as engine:
+        say(engine, PROMPT)
+        hot = say(engine, PROMPT + said + MORE)
+
+    assert cold[2].cached_tokens >= len(PROMPT + said) - 1
+    assert cold[:2] == hot[:2]
+    assert again[0] == further[0]
 
 
 def test_cold_is_hot(folder: Path) -> None:
@@ -143,6 +165,54 @@ def test_back_to_an_earlier_turn(tmp_path: Path, hybrid: bool) -> None:
     assert other.cached_tokens >= start.prompt_tokens // 256 * 256
     if hybrid:
         assert other.cached_tokens == before.cached_tokens
+
+
+def test_agents_share_their_beginning(tmp_path: Path) -> None:
+    """Twelve agents with one system prompt hold it once: at most 5% more than what differs."""
+    write_checkpoint(tmp_path)
+    system = tuple(100 + i % 3000 for i in range(8000))
+    agents = [system + tuple(100 + (i * 37 + j) % 3000 for j in range(2000)) for i in range(12)]
+    with running(tmp_path) as engine:
+        say(engine, agents[0], tokens=1)
+        one = engine.prompt_cache.nbytes / len(agents[0])
+        for ids in agents[1:]:
+            say(engine, ids, tokens=1)
+        held = engine.prompt_cache.nbytes
+
+    assert held <= 1.05 * one * (8000 + 12 * 2001)
+
+
+@pytest.mark.parametrize("hybrid", [False, True], ids=["plain", "hybrid"])
+def test_each_block_is_written_once(tmp_path: Path, kept: dict[str, Any], hybrid: bool) -> None:
+    """A conversation that grows by turns writes each of its blocks once, and little beside."""
+    write_checkpoint(tmp_path / "model", hybrid=hybrid)
+    ids: tuple[int, ...] = tuple(100 + i % 3000 for i in range(1100))
+    with running(tmp_path / "model", **kept) as engine:
+        for turn in range(10):
+            ids += say(engine, ids, tokens=20)[0] + tuple(range(500 + turn, 620 + turn))
+        say(engine, ids, tokens=1)
+        for _ in range(100):
+            stats = engine.cache_stats["disk"]
+            if stats["blocks_written"] >= len(ids) // 256 and not stats["queued_bytes"]:
+                break
+            time.sleep(0.05)
+
+    assert stats["blocks_written"] == len(ids) // 256
+    assert stats["marks_written"] <= 2 * 11
+    assert stats["dropped"] == stats["errors"] == 0
+
+
+def test_many_long_conversations(tmp_path: Path) -> None:
+    """Memory stays under its cap while fifty conversations of 8,000 tokens pass through."""
+    write_checkpoint(tmp_path)
+    cap = 1 << 20
+    with running(tmp_path, kv_ram_bytes=cap) as engine:
+        for i in range(50):
+            say(engine, tuple(100 + (i * 61 + j) % 3000 for j in range(8000)), tokens=1)
+            assert engine.prompt_cache.nbytes <= cap
+        last = say(engine, tuple(100 + (49 * 61 + j) % 3000 for j in range(8000)), tokens=1)
+
+    assert last[2].cached_tokens == 7999
 
 
 def answer_to(

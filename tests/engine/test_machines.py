@@ -62,7 +62,8 @@ def ring(tmp_path: Path) -> Iterator[Ring]:
     hosts = tmp_path / "hosts.json"
     hosts.write_text(json.dumps([[f"127.0.0.1:{port}"] for port in free_ports()]))
     model = write_random(tmp_path / "model")
-    command = [sys.executable, "-m", "mlx_tools_server", "--model-path", str(model), "--port", "0"]
+    command = [sys.executable, "-m", "mlx_tools_server", "--model-path", str(model)]
+    command += ["--port", "0", "--no-kv-disk"]
     ranks = []
     for rank in range(2):
         with (tmp_path / f"rank{rank}.log").open("w") as log:

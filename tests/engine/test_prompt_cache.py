@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlx_lm.models.cache import ArraysCache, KVCache, PromptTrie, RotatingKVCache
 
-from mlx_tools_server.engine.seams import PromptCache, _LinearTrie
+from mlx_tools_server.engine.layers import PromptCache, _LinearTrie
 
 pytestmark = pytest.mark.mlx
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.mlx
 
 Ids = tuple[int, ...]
 TOKENS = 5
-STEPS = 24
+STEPS = 15
 ROOM = 3 << 20
 
 
@@ -129,7 +130,8 @@ class Life:
 
     def damage(self) -> None:
         """Let the disk fail."""
-        damage(self.kept, self.rng)
+        with suppress(OSError):  # the server deletes files too
+            damage(self.kept, self.rng)
 
 
 @pytest.mark.parametrize("architecture", ["qwen3", "qwen3_next", "gpt_oss"])

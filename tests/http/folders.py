@@ -15,7 +15,9 @@ from .live import Live, process
 def serve_folder(folder: Path, *flags: str) -> Iterator[Live]:
     """Serve the checkpoint in `folder` from a process of its own."""
     command = [sys.executable, "-m", "mlx_tools_server", "--model-path", str(folder)]
-    with process([*command, "--trust-remote-code", "--port", "0", *flags], folder) as live:
+    with process(
+        [*command, "--trust-remote-code", "--port", "0", "--no-kv-disk", *flags], folder
+    ) as live:
         yield live
 
 

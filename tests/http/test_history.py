@@ -82,6 +82,7 @@ class Conversation:
     messages: list[dict[str, Any]] = field(default_factory=list)
     history: int = 0
     lost: int = 0
+    total: int = 0
     prompts: list[int] = field(default_factory=list)
 
     @property
@@ -109,6 +110,7 @@ class Conversation:
         usage = answer["usage"]
         cached = usage["prompt_tokens_details"]["cached_tokens"]
         self.lost += max(0, self.history - cached)
+        self.total += self.history
         self.history = usage["prompt_tokens"] + usage["completion_tokens"]
         self.prompts.append(usage["prompt_tokens"])
         message = answer["choices"][0]["message"]

@@ -30,7 +30,7 @@ def test_plain_question(smollm2: Path, tmp_path: Path) -> None:
     """SmolLM2 knows the capital of France, streamed and whole."""
     command = [sys.executable, "-m", "mlx_tools_server", "--model-path", str(smollm2)]
     question = {"role": "user", "content": "What is the capital of France?"}
-    with process([*command, "--port", "0"], tmp_path) as live:
+    with process([*command, "--port", "0", "--no-kv-disk"], tmp_path) as live:
         answer = live.post(
             "/v1/chat/completions",
             {"model": "m", "messages": [question], "max_tokens": 20},

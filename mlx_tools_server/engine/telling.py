@@ -1,0 +1,136 @@
+"""What one job tells the thread that serves its client, as events.
+
+Rules of this file:
+- One token's events follow its log probability, and nothing else comes between.
+- While there is nothing to say, progress is repeated; what goes wrong is an event too.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ..errors import GenerationFailed, RequestError
+from ..events import Event, Failed, Finished, Progress, Sampled, TokenLogprob, Usage
+from .jobs import Job
+from .provider import LoadedModel
+from .seams import Context
+
+log = logging.getLogger(__name__)
+
+# Seconds of silence after which a waiting stream is told that nothing new has happened.
+TICK = 0.25
+
+
+class Telling:
+    """What one job's items tell, as events.
+
+    `alive` says whether the loop can still answer; `prefilled` is called at the first token.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        model: LoadedModel,
+        prompt_tokens: int,
+        *,
+        wants_logprobs: bool,
+        alive: Callable[[], bool],
+        prefilled: Callable[[], None],
+    ) -> None:
+        self._job = job
+        self._model = model
+        self._wants_logprobs = wants_logprobs
+        self._alive = alive
+        self._prefilled = prefilled
+        self._decodes = False
+        self._progress = Progress(0, prompt_tokens)
+        self._context: Context | None = None
+        self._spoke = time.monotonic()
+
+    def events(self) -> Iterator[Event]:
+        while True:
+            try:
+                item = self._job.get(TICK)
+            except queue.Empty:
+                if not self._alive() and not self._job.done:
+                    yield from self._failed(GenerationFailed("The generation thread has stopped."))
+                    return
+                yield self._progress
+                continue
+            if item is None:
+                yield from self._finished()
+                return
+            if isinstance(item, Exception):
+                yield from self._failed(item)
+                return
+            yield from self._told(item)
+
+    @property
+    def _cached(self) -> int:
+        # A loop that serves one request at a time tells it after the context.
+        return max(0, self._context.prompt_cache_count) if self._context is not None else 0
+
+    def _told(self, item: Any) -> Iterator[Event]:
+        if isinstance(item, Context):
+            self._context = self._context or item
+        elif isinstance(item, tuple):
+            self._progress = Progress(
+                min(self._cached + item[0], self._progress.total), self._progress.total
+            )
+            yield self._progress
+        else:
+            if not self._decodes:
+                self._decodes = True
+                self._prefilled()
+            if self._wants_logprobs and item.token not in self._model.eos:
+                yield Sampled(self._logprob(item))
+            # One token's events for one item, so that they stay beside its log probability.
+            yield from self._read(tokens=1)
+
+    def _read(self, tokens: int | None = None) -> Iterator[Event]:
+        events = self._job.reader.take(tokens) if self._job.reader is not None else []
+        now = time.monotonic()
+        if events:
+            self._spoke = now
+        elif now - self._spoke > TICK:  # the model writes something that is held back
+            self._spoke = now
+            yield self._progress
+        yield from events
+
+    def _finished(self) -> Iterator[Event]:
+        reader = self._job.reader
+        if reader is not None and reader.fault is not None:
+            yield from self._failed(GenerationFailed(f"The answer can't be read: {reader.fault}"))
+            return
+        yield from self._read()
+        usage = Usage(
+            prompt_tokens=self._progress.total,
+            completion_tokens=len(reader.tokens) if reader else 0,
+            cached_tokens=self._cached,
+            reasoning_tokens=reader.reasoning_tokens if reader else 0,
+        )
+        if reader is None:
+            yield Finished("stop", usage)
+            return
+        end = reader.end
+        closing = self._model.detokenizers.text(end) if end is not None else ""
+        yield Finished(reader.reason, usage, reader.exact, closing)
+
+    def _failed(self, error: Exception) -> Iterator[Event]:
+        """Close what is open as something cut, then say what went wrong."""
+        if self._job.reader is not None:
+            yield from self._job.reader.abandon()
+        if isinstance(error, RequestError):
+            yield Failed(error.message, error.status, error.code)
+        else:
+            log.error("a request failed: %s", error)
+            yield Failed(f"{type(error).__name__}: {error}", 500, GenerationFailed.code)
+
+    def _logprob(self, item: Any) -> TokenLogprob:
+        decode = self._model.detokenizers.text
+        rivals = tuple((decode(rival["id"]), rival["logprob"]) for rival in item.top_tokens)
+        return TokenLogprob(decode(item.token), item.logprob, rivals)

@@ -1,0 +1,33 @@
+"""Where things are kept that outlive the process.
+
+Rules of this file:
+- It names places and makes none; whoever writes there makes them, for their owner only.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from .config import PROG, ServerConfig
+
+KV_FILES = "kv"
+"""The folder in `--kv-dir` that holds the KV cache."""
+
+
+def kv_folder(config: ServerConfig) -> Path | None:
+    """The folder for what outlives the process; None if nothing should."""
+    if config.no_kv_disk:
+        return None
+    if config.kv_dir:
+        return Path(config.kv_dir)
+    home = Path.home()
+    caches = home / "Library" / "Caches" if sys.platform == "darwin" else home / ".cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or caches) / PROG
+
+
+def history_file(config: ServerConfig) -> Path | None:
+    """The file in which answers are remembered; None if nothing should be kept."""
+    folder = kv_folder(config)
+    return folder / "history.sqlite3" if folder else None
