@@ -8,22 +8,27 @@ Rules of this file:
 from __future__ import annotations
 
 import statistics
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any
 
-from .child import serving, tool
+from .child import Answer, Child, serving, tool
 from .dialects.chat import ChatEncoder
 from .errors import StartupError
 from .events import Event, Finished, Started, Usage
 from .families import FAMILIES
 from .families.shapes.tag_call import write
-from .kv import BLOCK, MemoryTier, Record, Store, chain, seed
+from .kv import BLOCK, MemoryTier, Record, Store, chain, entries, seed
 from .messages import ChatRequest, Message, ToolSpec
+from .places import KV_FILES
 
 TOKEN_CHARACTERS = 4
 REPEATS = 5
 REQUESTS = 20
+RESTART_WORDS = 1_000
 # The longest sequence on which mlx-lm's look-up ends within a minute.
 STOCK_TOKENS = 20_000
 SIZES = (2_000, 20_000, 200_000, 2_000_000)
@@ -35,6 +40,7 @@ def run(arguments: Sequence[str]) -> int:
         "parser": parser,
         "tokens": tokens,
         "lookup": lookup,
+        "restart": restart,
     }
     if not arguments or arguments[0] not in benchmarks:
         raise StartupError("Which benchmark?", f"Give one of: {', '.join(benchmarks)}.")
@@ -98,6 +104,35 @@ def _milliseconds(look: Callable[[], object]) -> float:
 def _no_flags(name: str, flags: Sequence[str]) -> None:
     if flags:
         raise StartupError(f"bench {name} does not know {flags[0]}", "It takes no options.")
+
+
+def restart(flags: Sequence[str]) -> None:
+    """Measure the time to the first token: cold, hot, and after a restart of the server."""
+    name = "a server with " + " ".join(flags) if flags else "a server of the demo model"
+    print(f"Ask {name} about {RESTART_WORDS:,} words, and then again, before and after a restart.")
+    words = " ".join(f"river{i % 7} stone" for i in range(RESTART_WORDS // 2))
+    first = [{"role": "system", "content": words}, {"role": "user", "content": "Hello"}]
+    flags = flags or ["--demo"]
+
+    def ask(child: Child, messages: Sequence[Mapping[str, Any]]) -> Answer:
+        body = {"model": "m", "messages": messages, "max_tokens": 20}
+        return child.ask(body, lambda _: None)
+
+    with tempfile.TemporaryDirectory() as folder:
+        with serving(*flags, "--kv-dir", folder) as child:
+            cold = ask(child, first)
+        then = [*first, cold.message, {"role": "user", "content": "Thanks"}]
+        with serving(*flags, "--kv-dir", folder) as child:
+            restarted = ask(child, then)
+        kept = sum(entry.nbytes for entry in entries(Path(folder) / KV_FILES))
+    with serving(*flags, "--no-kv-disk") as child:
+        ask(child, first)
+        hot = ask(child, then)
+    print(f"{'':>14} {'first token ms':>15} {'cached tokens':>14} {'prompt':>9}")
+    for label, answer in (("cold", cold), ("hot", hot), ("restarted", restarted)):
+        prompt = answer.usage["prompt_tokens"]
+        print(f"{label:>14} {answer.first * 1e3:>15.0f} {answer.cached:>14,} {prompt:>9,}")
+    print(f"{kept / 1e6:.1f} MB of it are on disk.")
 
 
 def tokens(flags: Sequence[str]) -> None:

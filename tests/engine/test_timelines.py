@@ -77,7 +77,7 @@ def damage(folder: Path, rng: random.Random) -> None:
     file = rng.choice(files)
     content = bytearray(file.read_bytes())
     kind = rng.randrange(3)
-    if kind == 0:
+    if kind == 0 or not content:
         file.unlink()
     elif kind == 1:
         file.write_bytes(content[: rng.randrange(len(content))])
