@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -12,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from .http.live import process, tool
+from mlx_tools_server.demo import WISHES, Tools
+
+from .http.live import process
 
 pytestmark = [pytest.mark.slow]
 
-ADD = tool("add_numbers", a="integer", b="integer")
 ROOT = Path(__file__).parents[1]
 
 
@@ -68,9 +68,10 @@ def test_serves_from_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
         "--no-kv-disk",
     ]
     with process(command, tmp_path, clean) as live:
-        wish = {"role": "user", "content": "What is 12 plus 30?"}
-        body = {"model": "m", "messages": [wish], "tools": [ADD]}
+        wish = {"role": "user", "content": WISHES[0]}
+        body = {"model": "m", "messages": [wish], "tools": Tools(tmp_path).specs}
         answer = live.post("/v1/chat/completions", body).json()["choices"][0]["message"]
 
     assert int(found.stdout) > 1000
-    assert json.loads(answer["tool_calls"][0]["function"]["arguments"]) == {"a": 12, "b": 30}
+    assert answer["tool_calls"][0]["function"]["name"] == "write_file"
+    assert "milk and bread" in answer["tool_calls"][0]["function"]["arguments"]
