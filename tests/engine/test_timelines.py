@@ -134,7 +134,14 @@ class Life:
             damage(self.kept, self.rng)
 
 
-@pytest.mark.parametrize("architecture", ["qwen3", "qwen3_next", "gpt_oss"])
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        pytest.param("qwen3", marks=pytest.mark.slow),
+        "qwen3_next",
+        pytest.param("gpt_oss", marks=pytest.mark.slow),
+    ],
+)
 def test_lives(architecture: str, tmp_path: Path) -> None:
     """In three lives of one folder every token is the one that a model without cache says."""
     folder = write_random(tmp_path / "model", architecture)
