@@ -101,6 +101,10 @@ def _milliseconds(look: Callable[[], object]) -> float:
     return statistics.median(runs) * 1e3
 
 
+def _server_name(flags: Sequence[str]) -> str:
+    return "a server with " + " ".join(flags) if flags else "a server of the demo model"
+
+
 def _no_flags(name: str, flags: Sequence[str]) -> None:
     if flags:
         raise StartupError(f"bench {name} does not know {flags[0]}", "It takes no options.")
@@ -108,8 +112,10 @@ def _no_flags(name: str, flags: Sequence[str]) -> None:
 
 def restart(flags: Sequence[str]) -> None:
     """Measure the time to the first token: cold, hot, and after a restart of the server."""
-    name = "a server with " + " ".join(flags) if flags else "a server of the demo model"
-    print(f"Ask {name} about {RESTART_WORDS:,} words, and then again, before and after a restart.")
+    print(
+        f"Ask {_server_name(flags)} about {RESTART_WORDS:,} words, and then again, before and "
+        "after a restart."
+    )
     words = " ".join(f"river{i % 7} stone" for i in range(RESTART_WORDS // 2))
     first = [{"role": "system", "content": words}, {"role": "user", "content": "Hello"}]
     flags = flags or ["--demo"]
@@ -137,12 +143,13 @@ def restart(flags: Sequence[str]) -> None:
 
 def tokens(flags: Sequence[str]) -> None:
     """Measure how fast a server answers: the demo model's, or that of the flags given."""
-    name = "a server with " + " ".join(flags) if flags else "a server of the demo model"
     offered = [
         tool("read_file", "Read a file.", path="File"),
         tool("write_file", "Write a file.", path="File", content="Text"),
     ]
-    print(f"Ask {name} for {REQUESTS} tool calls in turn, streamed over HTTP. Medians.")
+    print(
+        f"Ask {_server_name(flags)} for {REQUESTS} tool calls in turn, streamed over HTTP. Medians."
+    )
     rates, firsts = [], []
     with serving("--no-kv-disk", *(flags or ["--demo"])) as child:
         for i in range(REQUESTS + 1):

@@ -16,7 +16,7 @@ from pathlib import Path
 from .config import ServerConfig
 from .errors import StartupError
 from .kv import Entry, entries, purge, verify
-from .places import KV_FILES, kv_folder
+from .places import HISTORY, KV_FILES, kv_folder
 
 _DAY = 86400
 
@@ -24,7 +24,7 @@ _DAY = 86400
 def run(arguments: Sequence[str]) -> int:
     """Do what the arguments ask for; return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="mlx-tools-server cache", description="What the server keeps on disk.", add_help=True
+        prog="mlx-tools-server cache", description="What the server keeps on disk."
     )
     parser.add_argument("command", choices=sorted(_COMMANDS), help="what to do")
     parser.add_argument("--kv-dir", help="the folder (default: your cache folder)")
@@ -60,7 +60,7 @@ def _stats(folder: Path) -> int:
     print(f"folder {folder}")
     for kind, found in sorted(sizes.items()):
         print(f"{kind:<10} {len(found):>8} {_size(sum(found)):>12}")
-    history = sum(path.stat().st_size for path in folder.glob("history.sqlite3*"))
+    history = sum(path.stat().st_size for path in folder.glob(f"{HISTORY}*"))
     print(f"{'history':<10} {'':>8} {_size(history):>12}")
     return 0
 
@@ -77,7 +77,7 @@ def _verify(folder: Path) -> int:
 def _purge(folder: Path) -> int:
     """Delete all that is kept, answers included."""
     freed = purge(folder / KV_FILES)
-    for path in folder.glob("history.sqlite3*"):
+    for path in folder.glob(f"{HISTORY}*"):
         freed += path.stat().st_size
         path.unlink(missing_ok=True)
     print(f"{_size(freed)} deleted")

@@ -14,6 +14,8 @@ from .config import PROG, ServerConfig
 
 KV_FILES = "kv"
 """The folder in `--kv-dir` that holds the KV cache."""
+HISTORY = "history.sqlite3"
+"""The file there that holds answers; SQLite puts others beside it, whose names begin alike."""
 
 
 def kv_folder(config: ServerConfig) -> Path | None:
@@ -30,4 +32,4 @@ def kv_folder(config: ServerConfig) -> Path | None:
 def history_file(config: ServerConfig) -> Path | None:
     """The file in which answers are remembered; None if nothing should be kept."""
     folder = kv_folder(config)
-    return folder / "history.sqlite3" if folder else None
+    return folder / HISTORY if folder else None

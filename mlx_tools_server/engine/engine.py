@@ -36,6 +36,7 @@ from .contract import check_contract
 from .jobs import Job, JobQueue
 from .kv import SIDE_TOKENS, KVCacheStore, fingerprint
 from .layers import PromptCache
+from .losses import common_length
 from .provider import LoadedModel, PinnedProvider, describe
 from .reader import Reader, ReaderSpec
 from .seams import GenerationLoop, arguments, loop_request
@@ -263,7 +264,7 @@ class Engine(GenerationLoop):
             system=self._system_tokens(request, prompt.ids),
         )
 
-    def _system_tokens(self, request: ChatRequest, ids: Sequence[int]) -> int:
+    def _system_tokens(self, request: ChatRequest, ids: tuple[int, ...]) -> int:
         """Return how many tokens stand before anything that was said, where a mark is of use."""
         if self._cache is None or not self._cache.exact:
             return 0
@@ -272,8 +273,7 @@ class Engine(GenerationLoop):
         pieces = model.template.render(
             (*leading, Message("user", _NEVER_SAID)), request.tools, request.template_kwargs
         )
-        pairs = zip(ids, model.encoder.encode(pieces), strict=False)
-        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        return common_length(ids, tuple(model.encoder.encode(pieces)))
 
     def prepare_text(self, request: TextRequest) -> Prompt:
         """Encode a raw prompt; raises RequestError if it can't be served."""

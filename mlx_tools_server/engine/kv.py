@@ -16,7 +16,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from mlx.utils import tree_flatten
 
 from ..kv import BLOCK, DiskTier, Kind, MemoryTier, Record, Store, chain, mark_key, seed
 from .layers import Rows, as_rows, fresh_cache, from_rows, is_plain, length_of
-from .losses import Losses
+from .losses import Losses, common_length
 from .prefills import Prefill, Prefills
 
 log = logging.getLogger(__name__)
@@ -62,7 +61,7 @@ class Payload:
 class KVCacheStore:
     """Takes the place of mlx-lm's prompt cache.
 
-    `load` belongs to the threads that serve clients, all else to the generation thread.
+    `begin` and `load` belong to the threads that serve clients, all else to the generation thread.
     """
 
     def __init__(
@@ -90,13 +89,13 @@ class KVCacheStore:
             )
         # A quantised cache begins as one that is not, so each form has keys of its own.
         self._forms: dict[tuple[int, ...], _Form] = {}
-        for form in {(): None, quantized: None}:
+        for form in dict.fromkeys(((), quantized)):
             salted = seed(fingerprint, str(form)) if form else key
             self._forms[form] = _Form(
                 Store(salted, memory, disk, exact=self.exact),
                 Store(salted, memory, exact=self.exact),
             )
-        self._memory, self._disk = memory, disk
+        self._memory = memory
         self._losses = Losses(decode)
         # State that can't be cut is there with the prompt's end only, when its prefill ends.
         self._prefills = Prefills(lambda key: not self.exact and key in memory)
@@ -107,8 +106,7 @@ class KVCacheStore:
 
     def close(self) -> None:
         """Write what waits to be written."""
-        if self._disk is not None:
-            self._disk.close()
+        self._forms[()].store.close()
 
     def stats(self) -> dict[str, dict[str, int]]:
         """Return the figures of memory and disk."""
@@ -125,7 +123,7 @@ class KVCacheStore:
     def load(self, ids: Sequence[int]) -> list[Record]:
         """Return what is kept of a prompt, all but its last token, read from disk if need be."""
         records = _longest([form.store for form in self._forms.values()], ids)
-        if loss := self._losses.find(ids, records[-1].position if records else 0):
+        if loss := self._losses.find(ids, _position(records)):
             self.lost_tokens += loss.tokens
             log.warning("%s", loss)
         return records
@@ -165,11 +163,11 @@ class KVCacheStore:
         blocks = [record for record in records if record.kind == "block"]
         parents = [form.hot.seed for form in self._forms.values()]
         begin, best = len(blocks) * BLOCK, _position(records)
-        more = tokens[begin:-1]
+        more = tuple(tokens[begin:-1])
         marks = [self._memory.marks(one) for one in ([blocks[-1].key] if blocks else parents)]
         for _, key, _ in (mark for found in marks for mark in found):
             mark = self._memory.get(key)
-            common = _common(mark.payload.tail, more) if mark is not None else 0
+            common = common_length(mark.payload.tail, more) if mark is not None else 0
             if mark is not None and begin + common > best:
                 best = begin + common
                 arrays = {name: rows[..., :common, :] for name, rows in mark.payload.arrays.items()}
@@ -219,7 +217,7 @@ class KVCacheStore:
         store = self._forms[form].store
         tokens = tokens[:held]
         try:
-            records = self._records(store, tokens, layers, kind)
+            records = self._records(store, tokens, layers, rows, kind)
         except (TypeError, ValueError) as error:
             log.warning("A KV cache can't be kept: %s", error)
             return
@@ -232,10 +230,14 @@ class KVCacheStore:
                 self._losses.remember(tokens)
 
     def _records(
-        self, store: Store, tokens: list[int], layers: Sequence[Any], kind: Kind | None
+        self,
+        store: Store,
+        tokens: list[int],
+        layers: Sequence[Any],
+        rows: Sequence[Rows],
+        kind: Kind | None,
     ) -> list[Record]:
         parents = [store.seed, *chain(store.seed, tokens)]
-        rows = [layer for layer in layers if isinstance(layer, Rows)]
         records = []
         for index in range(store.missing(tokens) // BLOCK, len(parents) - 1):
             begin = index * BLOCK
@@ -298,11 +300,6 @@ def _longest(stores: Sequence[Store], ids: Sequence[int]) -> list[Record]:
 
 def _position(records: Sequence[Record]) -> int:
     return records[-1].position if records else 0
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    pairs = zip(one, other, strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 # Rows.

@@ -67,7 +67,7 @@ class Losses:
         if not latest:
             return None
         common, best = max(
-            ((_common(prompt, old), old) for old in latest), key=lambda pair: pair[0]
+            ((common_length(prompt, old), old) for old in latest), key=lambda pair: pair[0]
         )
         if common == min(len(best), len(prompt) - 1):
             tokens, cause = common - cached, "the KV cache had no room for it, or was cleared"
@@ -81,8 +81,8 @@ class Losses:
         return Loss(tokens, common, earlier, now, cause or _cause(earlier, now, common, len(best)))
 
 
-def _common(one: array[int], other: array[int]) -> int:
-    """Return how many tokens two sequences have in common from the first on."""
+def common_length(one: Sequence[int], other: Sequence[int]) -> int:
+    """Return how many tokens two sequences of one type have in common from the first on."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2
