@@ -19,9 +19,10 @@ FinishReason: TypeAlias = Literal["stop", "length", "tool_calls"]
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The prompt is accepted; `prompt_tokens` of it will be in the context."""
+    """The prompt is accepted; `cached_tokens` of its tokens seem to be in the KV cache."""
 
     prompt_tokens: int
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +89,14 @@ class Usage:
 class Finished:
     """The generation ended as it should.
 
-    `tokens` are the ids that make up the answer, and `closing` the text of the token that ended
-    it, if one did; none if what was delivered is not all that these tokens say.
+    `stop` is the stop string that ended it, if one did. `tokens` are the ids that make up the
+    answer, and `closing` the text of the token that ended it, if one did; none if what was
+    delivered is not all that these tokens say.
     """
 
     reason: FinishReason
     usage: Usage
+    stop: str = ""
     tokens: tuple[int, ...] = field(default=(), compare=False, repr=False)
     closing: str = field(default="", compare=False, repr=False)
 

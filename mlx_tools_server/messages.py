@@ -16,11 +16,16 @@ Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """A tool on offer; `parameters` is a JSON Schema of type object, or empty."""
+    """A tool on offer; `parameters` is a JSON Schema of type object, or empty.
+
+    A `deferred` tool can be called like any other, but its definition stands in the message that
+    first refers to it, not before the conversation, whose beginning must not change.
+    """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    deferred: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,11 @@ class ChatRequest:
     def callable_tools(self) -> tuple[ToolSpec, ...]:
         """The tools that this request lets the model call."""
         return () if self.tool_choice.mode == "none" else self.tools
+
+    @property
+    def listed_tools(self) -> tuple[ToolSpec, ...]:
+        """The tools that are defined before the conversation."""
+        return tuple(tool for tool in self.tools if not tool.deferred)
 
 
 @dataclass(frozen=True, slots=True)

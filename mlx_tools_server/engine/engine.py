@@ -249,7 +249,9 @@ class Engine(GenerationLoop):
         """Render and encode a conversation; raises RequestError if it can't be served."""
         model = self.model
         template = model.template
-        pieces = template.render(request.messages, request.tools, request.template_kwargs)
+        pieces = template.render(
+            request.messages, request.listed_tools, request.template_kwargs
+        )
         spec = ReaderSpec(
             tools=request.callable_tools,
             thought_open=model.thought_open(pieces),
@@ -271,7 +273,7 @@ class Engine(GenerationLoop):
         model = self.model
         leading = tuple(takewhile(lambda message: message.role == "system", request.messages))
         pieces = model.template.render(
-            (*leading, Message("user", _NEVER_SAID)), request.tools, request.template_kwargs
+            (*leading, Message("user", _NEVER_SAID)), request.listed_tools, request.template_kwargs
         )
         return common_length(ids, tuple(model.encoder.encode(pieces)))
 

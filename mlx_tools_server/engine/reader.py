@@ -96,6 +96,11 @@ class Reader:
             self._batches.append(self._parser.close(cut=cut))
 
     @property
+    def stop_string(self) -> str:
+        """The stop string that ended the answer, if one did."""
+        return self._parser.stop_string
+
+    @property
     def exact(self) -> tuple[int, ...]:
         """The tokens that make up the answer; none if it ends within one of them."""
         if not self._parser.stopped:

@@ -118,7 +118,9 @@ class Telling:
             return
         end = reader.end
         closing = self._model.detokenizers.text(end) if end is not None else ""
-        yield Finished(reader.reason, usage, reader.exact, closing)
+        yield Finished(
+            reader.reason, usage, stop=reader.stop_string, tokens=reader.exact, closing=closing
+        )
 
     def _failed(self, error: Exception) -> Iterator[Event]:
         """Close what is open as something cut, then say what went wrong."""

@@ -32,6 +32,7 @@ class Parser:
 
     `thought_open` says that the prompt ended inside a thought. `stopped` becomes True where a
     stop string or a limit on calls ends the answer; what comes after that is ignored.
+    `stop_string` is the stop string that did.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Parser:
         stop: Sequence[str] = (),
     ) -> None:
         self.stopped = False
+        self.stop_string = ""
         self._thinking = thinking
         self._thought = thought_open and thinking is not None
         self._unclosed = False
@@ -125,8 +127,8 @@ class Parser:
     def _candidate(self) -> Steps[None]:
         """Read a character that may begin a marker."""
         tape = self._tape
-        if (yield from tape.literal(0, self._stop)):
-            self.stopped = True
+        if stop := (yield from tape.literal(0, self._stop)):
+            self.stopped, self.stop_string = True, stop
             return
         markers = tuple(self._call_markers)
         if self._thinking and (self._thought or self._unclosed):
