@@ -15,15 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .config import (
-    OPTIONS,
-    ServerConfig,
-    is_secret,
-    read_args,
-    require_model,
-    resolve,
-)
+from .config import OPTIONS, ServerConfig, is_secret
 from .errors import StartupError
+from .flags import read_args, require_model, resolve
 from .models import ModelInfo, inspect_model, is_hub_id
 from .options import near
 

@@ -1,4 +1,4 @@
-"""One frozen `ServerConfig`, and everything that is read from it: flags, environment, file, help.
+"""One frozen `ServerConfig`, with all that can be set, and how its sources are put together.
 
 Rules of this file:
 - A setting is one field; its flags, kind and help stand beside it and nowhere else.
@@ -6,15 +6,13 @@ Rules of this file:
   default. An empty variable counts as unset; an unknown name is an error, never ignored.
 - Names and defaults are upstream's, so that upstream's engine can be given these values.
 - Whoever gave a bad value reads where it came from, what is wrong and what would be right.
-- `--help` reads this file, so nothing heavy is imported here.
+- `--help` is made of this file, so nothing heavy is imported here.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 from .errors import StartupError
@@ -32,18 +30,16 @@ from .options import (
     ORIGINS,
     PATH,
     PORT,
+    SAMPLER,
     SHARE,
     SIZE,
     SWITCH,
     TEMPLATE,
     TEXT,
-    Give,
     Option,
-    Parser,
     near,
     option,
     read,
-    read_toml,
 )
 
 PROG = "mlx-tools-server"
@@ -153,6 +149,12 @@ class ServerConfig:
         default="INFO",
         metadata=option(SERVER, LEVEL, "--log-level", "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
     )
+    sampling: str = field(
+        default="client",
+        metadata=option(
+            SAMPLING, SAMPLER, "--sampling", "whose settings count: client, model or fixed"
+        ),
+    )
     temp: float = field(
         default=0.0, metadata=option(SAMPLING, NUMBER, "--temp", "sampling temperature")
     )
@@ -180,6 +182,12 @@ class ServerConfig:
     decode_concurrency: int = field(
         default=32,
         metadata=option(MEMORY, COUNT, "--decode-concurrency", "requests decoded together"),
+    )
+    max_requests: int = field(
+        default=96,
+        metadata=option(
+            MEMORY, COUNT, "--max-requests", "requests at work or waiting; more are refused (503)"
+        ),
     )
     prompt_concurrency: int = field(
         default=8,
@@ -370,81 +378,3 @@ def _check_bind(config: ServerConfig) -> None:
             "and there is no API key",
             f"Set {env_name('api_key')}, or leave the host at 127.0.0.1.",
         )
-
-
-# --- Command line and file ----------------------------------------------------------------------
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The command line, derived from the fields."""
-    from . import __version__
-
-    parser = Parser(
-        prog=PROG,
-        usage=f"{PROG} [serve] (--model-path DIR | --demo) [options]",
-        description="Serve a local MLX model to coding agents. Beside it there are the commands "
-        "`demo`, which lets a built-in model call tools, `cache`, which looks after what is kept "
-        "on disk, and `bench`.",
-        epilog=f"An option is also an environment variable ({env_name('model')}, "
-        f"{env_name('port')}) and a key of the config file (model, port). Flags win over the "
-        "environment, and that over the file.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
-    parser.add_argument("--config", metavar="FILE", help=f"TOML file of settings (or {CONFIG_ENV})")
-    parser.add_argument("--print-config", action="store_true", help="show all settings and exit")
-    groups = {each.group: None for each in OPTIONS.values()}
-    sections = {name: parser.add_argument_group(name) for name in groups}
-    for name, each in OPTIONS.items():
-        switch = each.kind is SWITCH
-        sections[each.group].add_argument(
-            *each.flags,
-            action=Give,
-            dest="given",
-            default=argparse.SUPPRESS,
-            nargs=0 if switch else None,
-            metavar=None if switch else each.kind.metavar,
-            help=f"{each.help}{_shown_default(name)}".replace("%", "%%"),
-        )
-    return parser
-
-
-def _shown_default(name: str) -> str:
-    value = getattr(ServerConfig(), name)
-    telling = isinstance(value, int | float | str) and not isinstance(value, bool) and value != ""
-    return f" (default: {value})" if telling else ""
-
-
-def read_args(argv: Sequence[str]) -> argparse.Namespace:
-    """`given` (option string → value), `config` and `print_config`, from a command line."""
-    parser = build_parser()
-    args, rest = parser.parse_known_args(argv, argparse.Namespace(given={}))
-    if rest:
-        # What follows `=` may be a secret.
-        name = rest[0].partition("=")[0]
-        folder = f"Give the model as --model-path {name}." if Path(name).is_dir() else ""
-        raise StartupError(
-            f"Unknown argument: {name}", folder or near(name, FLAGS, "--") or f"See {PROG} --help."
-        )
-    return args
-
-
-def resolve(args: argparse.Namespace, env: Mapping[str, str]) -> ServerConfig:
-    """The settings that a command line, the environment and the file they name give together."""
-    path = args.config or env.get(CONFIG_ENV)
-    return ServerConfig.from_sources(args.given, env, read_toml(path) if path else {})
-
-
-def load_config(argv: Sequence[str], env: Mapping[str, str]) -> ServerConfig:
-    """The settings of a server that can start: there is something to serve."""
-    return require_model(resolve(read_args(argv), env))
-
-
-def require_model(config: ServerConfig) -> ServerConfig:
-    """The same config, if it names a model."""
-    if config.model is None and not config.demo:
-        raise StartupError(
-            "There is no model to serve",
-            "Give its folder with --model-path DIR, or try --demo, which needs none.",
-        )
-    return config

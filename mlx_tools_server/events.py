@@ -19,10 +19,14 @@ FinishReason: TypeAlias = Literal["stop", "length", "tool_calls"]
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The prompt is accepted; `cached_tokens` of its tokens seem to be in the KV cache."""
+    """The prompt is accepted; `cached_tokens` of its tokens are in the KV cache.
+
+    `loss` says what else of it was there before, and why it is not any more.
+    """
 
     prompt_tokens: int
     cached_tokens: int = 0
+    loss: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,14 @@ _TOKENIZER_FILES = (
     *("tokenizer.json", "tekken.json", "vocab.json", "vocab.txt"),
     *("*.model", "*.tiktoken", "*.spm", "tokenization_*.py"),
 )
+# Sampling settings of a generation_config.json, and how large each may be.
+_RECOMMENDED = {
+    "temperature": 2.0,
+    "top_p": 1.0,
+    "top_k": 1000,
+    "min_p": 1.0,
+    "repetition_penalty": 2.0,
+}
 _LENGTH_KEYS = ("max_position_embeddings", "max_sequence_length", "seq_length", "n_positions")
 
 
@@ -51,6 +59,7 @@ class ModelInfo:
     """A model folder that looks fit to load.
 
     `chat_templates` has all templates by name; a model may bring one for requests with tools.
+    `sampling` has the settings that its makers recommend, by the names of `messages.Sampling`.
     """
 
     path: Path
@@ -62,6 +71,7 @@ class ModelInfo:
     chat_template: str | None = None
     template_source: str = ""
     chat_templates: Mapping[str, str] = field(default_factory=dict)
+    sampling: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def tool_template(self) -> str | None:
@@ -113,6 +123,7 @@ def _inspect(folder: Path, trusted: bool, template_given: bool) -> ModelInfo:
         chat_template=first,
         template_source=source,
         chat_templates=templates,
+        sampling=_sampling(_read_json(folder / "generation_config.json", optional=True)),
     )
 
 
@@ -331,6 +342,17 @@ def _context_length(config: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> 
                     return length
     stated = _count(tokenizer.get("model_max_length"))
     return stated if stated and stated < SANE_LENGTH else None
+
+
+def _sampling(generation: Mapping[str, Any]) -> dict[str, float]:
+    """Return what a generation_config.json recommends; what makes no sense is left out."""
+    if generation.get("do_sample") is False:
+        return {"temperature": 0.0}
+    return {
+        name: generation[name]
+        for name, most in _RECOMMENDED.items()
+        if type(generation.get(name)) in (int, float) and 0 <= generation[name] <= most
+    }
 
 
 def _count(value: Any) -> int | None:

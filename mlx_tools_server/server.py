@@ -29,6 +29,8 @@ from .handler import ToolsHandler
 from .history import History
 from .models import ModelInfo
 from .places import history_file
+from .sampling import SamplingPolicy
+from .stored import Stored
 from .turn import Turns
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,7 @@ class ToolsServer(ThreadingHTTPServer):
     def __init__(self, config: ServerConfig) -> None:
         self.config = config
         self.turns: Turns | None = None
+        self.stored = Stored()
         try:
             found = socket.getaddrinfo(
                 config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -63,7 +66,7 @@ class ToolsServer(ThreadingHTTPServer):
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection."""
         if self.turns is not None:
-            ToolsHandler(self.turns, self.config, request, client_address, self)
+            ToolsHandler(self.turns, self.stored, self.config, request, client_address, self)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log what a connection's thread raised; most often the client has gone."""
@@ -98,7 +101,8 @@ def serve(config: ServerConfig, info: ModelInfo | None) -> int:
         if config.history == "exact":
             history = History(history_file(config), engine.model.fingerprint)
             stack.callback(history.close)
-        server.turns = turns = Turns(engine, history)
+        sampling = SamplingPolicy.of(config, info.sampling if info is not None else {})
+        server.turns = turns = Turns(engine, sampling, history)
         print(_banner(server.url, engine, config, info), flush=True)
         if engine.distributed:
             threading.Thread(target=_watch, args=(engine, server), daemon=True).start()

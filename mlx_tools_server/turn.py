@@ -20,6 +20,7 @@ from .events import Event, Failed, Finished, PartDelta, PartEnded, PartKind, Par
 from .history import History
 from .jsontext import loads
 from .messages import ChatRequest, Exact, Message, Options, TextRequest, ToolCall, ToolSpec
+from .sampling import SamplingPolicy
 from .schema import problem
 
 log = logging.getLogger(__name__)
@@ -46,8 +47,11 @@ class Counters:
 class Turns:
     """Runs turns on one engine."""
 
-    def __init__(self, engine: Engine, history: History | None = None) -> None:
+    def __init__(
+        self, engine: Engine, sampling: SamplingPolicy, history: History | None = None
+    ) -> None:
         self.engine = engine
+        self.sampling = sampling
         self._history = history
         self.counters = Counters()
         self._ended = threading.Condition()
@@ -60,11 +64,19 @@ class Turns:
 
     def chat(self, request: ChatRequest) -> Generator[Event, None, None]:
         """Answer a conversation; raises RequestError before the first event if it can't."""
-        if self._history is not None:
-            recalled = self._history.recall(request.messages, request.tools)
-            request = replace(request, messages=recalled)
+        request = self._recalled(request)
         prompt = self.engine.prepare_chat(request)
         return self._events(prompt, request.options, request)
+
+    def count(self, request: ChatRequest) -> int:
+        """Return how many tokens the prompt of a conversation has; the model is not asked."""
+        return self.engine.count_chat(self._recalled(request))
+
+    def _recalled(self, request: ChatRequest) -> ChatRequest:
+        if self._history is None:
+            return request
+        recalled = self._history.recall(request.messages, request.tools)
+        return replace(request, messages=recalled)
 
     def text(self, request: TextRequest) -> Generator[Event, None, None]:
         """Continue a raw prompt; raises RequestError before the first event if it can't."""
@@ -76,6 +88,7 @@ class Turns:
     ) -> Generator[Event, None, None]:
         self.counters.add("requests")
         calls = _Calls(request.tools if request else (), self.counters)
+        options = replace(options, sampling=self.sampling.settle(options.sampling))
         events = self.engine.run(prompt, options)
         with self._ended:
             self._running += 1

@@ -13,15 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlx_tools_server.config import (
-    OPTIONS,
-    ServerConfig,
-    build_parser,
-    env_name,
-    is_loopback,
-    load_config,
-)
+from mlx_tools_server.config import OPTIONS, ServerConfig, env_name, is_loopback
 from mlx_tools_server.errors import StartupError
+from mlx_tools_server.flags import build_parser, load_config
 
 
 def from_flags(**flags: Any) -> ServerConfig:

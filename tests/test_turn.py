@@ -29,7 +29,8 @@ from mlx_tools_server.events import (
     Usage,
     fold,
 )
-from mlx_tools_server.messages import ChatRequest, Message, TextRequest, ToolSpec
+from mlx_tools_server.messages import ChatRequest, Message, Sampling, TextRequest, ToolSpec
+from mlx_tools_server.sampling import SamplingPolicy
 
 pytestmark = pytest.mark.mlx
 
@@ -71,7 +72,7 @@ def turns(*events: Event) -> Any:
     from mlx_tools_server.turn import Turns
 
     engine: Any = Script(*events)
-    return Turns(engine)
+    return Turns(engine, SamplingPolicy("client", Sampling()))
 
 
 def part(kind: PartKind, text: str = "", name: str = "", complete: bool = True) -> list[Event]:

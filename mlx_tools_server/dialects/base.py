@@ -1,4 +1,4 @@
-"""What a dialect is, and OpenAI's forms that several of them use.
+"""What a dialect is, and the forms that several of them use.
 
 Rules of this file:
 - An encoder serves one answer: `encode(event)` for a stream, `whole(answer)` for the folded one.
@@ -7,16 +7,19 @@ Rules of this file:
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from ..errors import RequestError
+from ..errors import BadRequest, RequestError
 from ..events import Answer, Event, Failed, FinishReason, Usage
+from ..schema import container
+from ..wire import Fields, sse
 
 DONE = b"data: [DONE]\n\n"
 KEEPALIVE = b": keepalive\n\n"
 
-
+# Templates know three efforts: low, medium and high. What isn't listed is left to them.
+EFFORTS: Mapping[str, str] = {"minimal": "low", "xhigh": "high", "max": "high"}
 # Claude Code's line differs from session to session and stands before all else in the prompt.
 _BILLING = re.compile(r"^x-anthropic-billing-header:.*\n?", re.MULTILINE | re.IGNORECASE)
 
@@ -24,6 +27,73 @@ _BILLING = re.compile(r"^x-anthropic-billing-header:.*\n?", re.MULTILINE | re.IG
 def system_text(text: str) -> str:
     """Return a system text without the lines that only a vendor's own servers read."""
     return _BILLING.sub("", text)
+
+
+def read_tool_name(tool: Fields) -> str:
+    """Return the name of a tool on offer: one that can stand in any family's calls."""
+    name: str = tool.text("name")
+    if not name or len(name) > 256 or set(name) & set("<>\r\n"):
+        raise tool.wrong("name", "a name of 1 to 256 characters without < > or line breaks")
+    return name
+
+
+class NotText(BadRequest):
+    """A part of a message whose `type` can't be read as text; `note` can stand in its place."""
+
+    def __init__(self, fields: Fields, kind: str) -> None:
+        super().__init__(
+            f"{fields.at('type')} is {kind[:40]!r}, but this server reads text only. "
+            "Send the content as text.",
+            param=fields.at("type"),
+        )
+        self.note = f"[{kind[:40]}: this model reads text only]"
+
+
+def named_sse(data: Mapping[str, Any]) -> bytes:
+    """Return one server-sent event that has the `type` of its data as its name."""
+    return f"event: {data['type']}\n".encode() + sse(data)
+
+
+# Parts that are no text. Other unknown kinds are read by their text.
+_MEDIA = frozenset(
+    ("image_url", "input_image", "image", "input_audio", "input_file", "file", "video_url")
+)
+
+
+def read_texts(
+    fields: Fields, name: str, cleaned: Callable[[str], str] = str, *, is_result: bool = False
+) -> str:
+    """Return a field that is a text or a list of text parts as one text; empty if absent.
+
+    What is no text is refused, but noted in the result of a tool: it stays in the conversation,
+    so that a refusal would end the session for good.
+    """
+    value = fields.raw(name)
+    if value is None or isinstance(value, str):
+        return cleaned(value or "")
+    texts = []
+    for part in fields.objects(name):
+        kind = part.text("type", "text")
+        if kind in _MEDIA:
+            media = NotText(part, kind)
+            if not is_result:
+                raise media
+            texts.append(media.note)
+            continue
+        texts.append(cleaned(part.text("refusal" if kind == "refusal" else "text")))
+    return "".join(texts)
+
+
+def read_arguments(fields: Fields) -> Mapping[str, Any]:
+    """Return the arguments of a call of the history."""
+    arguments = fields.raw("arguments")
+    if isinstance(arguments, str):
+        # A client may replay a call that was cut; refusing it would end the session for good.
+        parsed = container(arguments, ("object",), None) if arguments.strip() else {}
+        return {"arguments": arguments} if parsed is None else parsed
+    if not isinstance(arguments, Mapping | None):
+        raise fields.wrong("arguments", "a string of JSON")
+    return arguments or {}
 
 
 class Encoder(Protocol):

@@ -10,7 +10,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import BadRequest
@@ -38,7 +38,6 @@ from ..messages import (
     ToolChoice,
     ToolSpec,
 )
-from ..schema import container
 from ..wire import Fields, read_max_tokens, read_options, sse
 from .base import (
     DONE,
@@ -48,6 +47,9 @@ from .base import (
     finite,
     openai_error,
     openai_usage,
+    read_arguments,
+    read_texts,
+    read_tool_name,
     system_text,
 )
 
@@ -107,10 +109,8 @@ def _tool(fields: Fields) -> ToolSpec:
     if fields.text("type", "function") != "function":
         raise fields.wrong("type", "'function', the only kind of tool on this route")
     function = fields.object("function")
-    name = function.text("name")
-    if not name or len(name) > 256 or set(name) & set("<>\r\n"):
-        raise function.wrong("name", "a name of 1 to 256 characters without < > or line breaks")
-    return ToolSpec(name, function.text("description", ""), function.mapping("parameters"))
+    description = function.text("description", "")
+    return ToolSpec(read_tool_name(function), description, function.mapping("parameters"))
 
 
 def _tool_choice(body: Fields, tools: Sequence[ToolSpec]) -> ToolChoice:
@@ -142,29 +142,17 @@ def _message(fields: Fields) -> Message:
         reasoning = fields.text("reasoning_content", "") or fields.text("reasoning", "")
     return Message(
         role,
-        _content(fields, system_text if role == "system" else str),
+        read_texts(
+            fields,
+            "content",
+            system_text if role == "system" else str,
+            is_result=role == "tool",
+        ),
         reasoning,
         tuple(_tool_calls(fields)) if role == "assistant" else (),
         fields.text("tool_call_id", "") if role == "tool" else "",
         fields.text("name", "") or "",
     )
-
-
-def _content(fields: Fields, cleaned: Callable[[str], str]) -> str:
-    content = fields.raw("content")
-    if content is None or isinstance(content, str):
-        return cleaned(content or "")
-    texts = []
-    for part in fields.objects("content"):
-        kind = part.text("type", "text")
-        if kind in ("image_url", "input_image", "image", "input_audio", "file", "video_url"):
-            raise BadRequest(
-                f"{part.at('type')} is {kind!r}, but this server reads text only. "
-                "Send the content as text.",
-                param=part.at("type"),
-            )
-        texts.append(cleaned(part.text("refusal" if kind == "refusal" else "text")))
-    return "".join(texts)
 
 
 def _tool_calls(fields: Fields) -> list[ToolCall]:
@@ -178,16 +166,7 @@ def _tool_calls(fields: Fields) -> list[ToolCall]:
 
 
 def _call(function: Fields, call_id: str) -> ToolCall:
-    arguments = function.raw("arguments")
-    if isinstance(arguments, str):
-        # A client may replay a call that was cut; refusing it would end the session for good.
-        parsed = container(arguments, ("object",), None) if arguments.strip() else {}
-        arguments = {"arguments": arguments} if parsed is None else parsed
-    elif arguments is None:
-        arguments = {}
-    elif not isinstance(arguments, Mapping):
-        raise function.wrong("arguments", "a string of JSON")
-    return ToolCall(call_id, function.text("name"), arguments)
+    return ToolCall(call_id, function.text("name"), read_arguments(function))
 
 
 # What clients read.

@@ -71,7 +71,11 @@ CONTRACT: dict[str, tuple[Any, str]] = {
     "BatchGenerator.next": (BatchGenerator, "self"),
     "BatchGenerator.extract_cache": (BatchGenerator, "self uids"),
     "PromptProcessingBatch.extract_cache": (PromptProcessingBatch, "self idx"),
+    "PromptProcessingBatch.split": (PromptProcessingBatch, "self indices"),
+    "PromptProcessingBatch.filter": (PromptProcessingBatch, "self keep"),
     "GenerationBatch.extract_cache": (GenerationBatch, "self idx"),
+    "BatchKVCache.__init__": (mlx_cache.BatchKVCache, "self left_padding"),
+    "KVCache.merge": (mlx_cache.KVCache, "caches"),
     "BatchKVCache.extract": (mlx_cache.BatchKVCache, "self idx"),
     "QuantizedKVCache.__init__": (mlx_cache.QuantizedKVCache, "self group_size bits"),
     "KVCache.trim": (mlx_cache.KVCache, "self n"),
@@ -148,6 +152,18 @@ USES: dict[str, tuple[Any, str]] = {
     "BatchGenerator.extract_cache": (
         BatchGenerator,
         "_prompt_batch _generation_batch extract_cache tokens",
+    ),
+    "PromptProcessingBatch.split": (
+        PromptProcessingBatch,
+        "uids filter",
+    ),
+    "PromptProcessingBatch.filter": (
+        PromptProcessingBatch,
+        "uids prompt_cache clear",
+    ),
+    "BatchKVCache.update_and_fetch": (
+        mlx_cache.BatchKVCache,
+        "keys values offset _idx",
     ),
     "BatchKVCache.extract": (
         mlx_cache.BatchKVCache,

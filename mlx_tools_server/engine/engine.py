@@ -127,7 +127,7 @@ class Engine(GenerationLoop):
     def cache_stats(self) -> dict[str, Any]:
         """The figures of the KV cache; none where mlx-lm's own is in use."""
         cache = self._cache
-        return {} if cache is None else {**cache.stats(), "lost_tokens": cache.lost_tokens}
+        return {} if cache is None else cache.stats()
 
     @property
     def model(self) -> LoadedModel:
@@ -169,16 +169,15 @@ class Engine(GenerationLoop):
         if self.distributed or config.draft_model:
             return
         folder = kv_folder(config)
-        free = shutil.disk_usage(Path.home()).free
         self._cache = KVCacheStore(
             self.model_provider.model,
             fingerprint(self.model_provider.model, model.fingerprint),
             memory_bytes=config.kv_ram_bytes or config.prompt_cache_bytes or _memory_budget(),
-            disk_bytes=config.kv_disk_bytes or min(50 * 10**9, free // 4),
+            disk_bytes=config.kv_disk_bytes or _disk_budget(folder),
             floor_bytes=DISK_FLOOR,
             folder=folder / KV_FILES if folder else None,
             quantized=(config.kv_group_size, config.kv_bits) if config.kv_bits else (),
-            decode=lambda ids: "".join(map(model.detokenizers.text, ids)),
+            decode=model.detokenizers.join,
         )
         self.use_cache(self._cache)
 
@@ -249,9 +248,7 @@ class Engine(GenerationLoop):
         """Render and encode a conversation; raises RequestError if it can't be served."""
         model = self.model
         template = model.template
-        pieces = template.render(
-            request.messages, request.listed_tools, request.template_kwargs
-        )
+        pieces = template.render(request.messages, request.listed_tools, request.template_kwargs)
         spec = ReaderSpec(
             tools=request.callable_tools,
             thought_open=model.thought_open(pieces),
@@ -265,6 +262,14 @@ class Engine(GenerationLoop):
             asked=bool(request.messages) and request.messages[-1].role == "user",
             system=self._system_tokens(request, prompt.ids),
         )
+
+    def count_chat(self, request: ChatRequest) -> int:
+        """Return how many tokens the prompt of a conversation has, whether it fits or not."""
+        model = self.model
+        pieces = model.template.render(
+            request.messages, request.listed_tools, request.template_kwargs
+        )
+        return len(model.encoder.encode(pieces))
 
     def _system_tokens(self, request: ChatRequest, ids: tuple[int, ...]) -> int:
         """Return how many tokens stand before anything that was said, where a mark is of use."""
@@ -310,19 +315,25 @@ class Engine(GenerationLoop):
         """Generate; closing the iterator cancels. `PartStarted` of a call has no id yet."""
         if not self.is_healthy:
             raise Overloaded("The generation thread has stopped. Restart the server.")
-        yield Started(len(prompt.ids))
-        cache = self._cache
+        if sum(self._jobs.load()) >= self._config.max_requests:
+            raise Overloaded(
+                f"{self._config.max_requests} requests are at work or wait already. Try again in "
+                "a moment, or start the server with a larger --max-requests."
+            )
+        cache, size = self._cache, len(prompt.ids)
         if cache is None:
+            yield Started(size)
             yield from self._generate_answer(prompt, options)
             return
-        prefill = cache.begin(prompt.ids)
+        begun = cache.begin(prompt.ids)
         try:
-            while not prefill.wait(TICK):
-                yield Progress(0, len(prompt.ids))
-            loaded = cache.load(prompt.ids)
-            yield from self._generate_answer(prompt, options, loaded, prefill.end)
+            yield Started(size, begun.found.position, str(begun.loss or ""))
+            while not begun.prefill.wait(TICK):
+                yield Progress(0, size)
+            loaded = cache.load(begun)
+            yield from self._generate_answer(prompt, options, loaded, begun.prefill.end)
         finally:
-            prefill.end()
+            begun.prefill.end()
 
     def _generate_answer(
         self,
@@ -380,6 +391,12 @@ class Engine(GenerationLoop):
             system=prompt.system,
         )
         return request, args
+
+
+def _disk_budget(folder: Path | None) -> int:
+    """Return a quarter of what is free on the folder's disk, at most 50 GB."""
+    places = [place for place in (folder, *folder.parents) if place.exists()] if folder else []
+    return min(50 * 10**9, shutil.disk_usage(places[0]).free // 4) if places else 0
 
 
 def _memory_budget() -> int:

@@ -14,7 +14,7 @@ import hashlib
 import json
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,9 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
-from ..kv import BLOCK, DiskTier, Kind, MemoryTier, Record, Store, chain, mark_key, seed
+from ..kv import BLOCK, DiskTier, Found, Kind, MemoryTier, Record, Store, chain, mark_key, seed
 from .layers import Rows, as_rows, fresh_cache, from_rows, is_plain, length_of
-from .losses import Losses, common_length
+from .losses import Loss, Losses, common_length
 from .prefills import Prefill, Prefills
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,16 @@ class Payload:
     def nbytes(self) -> int:
         """The size of the arrays."""
         return sum(int(array.nbytes) for array in self.arrays.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What is known of a prompt before it is computed: what is kept of it, and what is lost."""
+
+    store: Store
+    found: Found
+    prefill: Prefill
+    loss: Loss | None
 
 
 class KVCacheStore:
@@ -101,32 +111,33 @@ class KVCacheStore:
         self._prefills = Prefills(lambda key: not self.exact and key in memory)
         self._loaded: Sequence[Record] = ()
         self._asked = False
-        self.lost_tokens = 0
         self._side: deque[tuple[int, ...]] = deque(maxlen=64)
 
     def close(self) -> None:
         """Write what waits to be written."""
         self._forms[()].store.close()
 
-    def stats(self) -> dict[str, dict[str, int]]:
-        """Return the figures of memory and disk."""
-        return self._forms[()].store.stats()
+    def stats(self) -> dict[str, Any]:
+        """Return the figures of memory and disk, and how many tokens of histories were lost."""
+        return {**self._forms[()].store.stats(), "lost_tokens": self._losses.tokens}
 
     # The threads that serve clients.
 
-    def begin(self, ids: Sequence[int]) -> Prefill:
+    def begin(self, ids: Sequence[int]) -> Begun:
         """Announce the prefill of what is not kept of a prompt."""
-        store = self._forms[()].store
-        keys = chain(store.seed, ids[:-1])
-        return self._prefills.begin(keys[store.find(ids, len(ids) - 1).position // BLOCK :])
-
-    def load(self, ids: Sequence[int]) -> list[Record]:
-        """Return what is kept of a prompt, all but its last token, read from disk if need be."""
-        records = _longest([form.store for form in self._forms.values()], ids)
-        if loss := self._losses.find(ids, _position(records)):
-            self.lost_tokens += loss.tokens
+        store, found = _find([form.store for form in self._forms.values()], ids)
+        prefill = self._prefills.begin(found.missing)
+        # What another request computes just now is not lost.
+        loss = None if prefill.shares else self._losses.find(ids, found.position)
+        if loss is not None:
             log.warning("%s", loss)
-        return records
+        return Begun(store, found, prefill, loss)
+
+    def load(self, begun: Begun) -> list[Record]:
+        """Return what is kept of a prompt, all but its last token, read from disk if need be."""
+        if begun.prefill.shares:
+            return _longest([form.store for form in self._forms.values()], begun.found.ids)
+        return begun.store.load(begun.found)
 
     # The generation thread.
 
@@ -149,7 +160,9 @@ class KVCacheStore:
         records = max(records, hot, key=_position)
         if not self.exact:
             records = self._with_part(records, tokens)
-        layers = self._restore(records) if records else None
+        # Layers that had to grow at the first step would be copied whole.
+        room = len(tokens) - _position(records) + BLOCK
+        layers = self._restore(records, room) if records else None
         if layers is None:
             return None, tokens
         last = records[-1]
@@ -263,14 +276,17 @@ class KVCacheStore:
     def _is_side(self, tokens: list[int]) -> bool:
         return any(tuple(tokens[: len(side)]) == side[: len(tokens)] for side in self._side)
 
-    def _restore(self, records: Sequence[Record]) -> list[Any] | None:
-        """Return layers that hold these records, computed when they are used."""
+    def _restore(self, records: Sequence[Record], room: int) -> list[Any] | None:
+        """Return layers that hold these records and can take `room` more tokens."""
         layers = fresh_cache(self._model)
         last: Payload = records[-1].payload
         try:
             plain = [i for i, is_row in enumerate(self._plain) if is_row]
-            for i, arrays in zip(plain, _join(records, len(plain)), strict=True):
-                layers[i] = from_rows(arrays, last.form)
+            # Quantised rows have no room: their growing is left to mlx-lm.
+            room = 0 if last.form else room
+            for i, arrays in zip(plain, _join(records, len(plain), room), strict=True):
+                layers[i] = from_rows(arrays, last.form, room)
+                mx.eval(arrays)  # one by one, so that nothing is there twice but one layer
             for i, is_row in enumerate(self._plain):
                 if not is_row:
                     name, state = last.states[str(i)]
@@ -293,9 +309,14 @@ class _Form:
 
 def _longest(stores: Sequence[Store], ids: Sequence[int]) -> list[Record]:
     """Return the records of the longest prefix that any of the stores has, one token left."""
+    store, found = _find(stores, ids)
+    return store.load(found)
+
+
+def _find(stores: Sequence[Store], ids: Sequence[int]) -> tuple[Store, Found]:
+    """Return the store that has the longest prefix of the ids, one token left, and the prefix."""
     found = [(store, store.find(ids, len(ids) - 1)) for store in stores]
-    store, best = max(found, key=lambda pair: pair[1].position)
-    return store.load(best)
+    return max(found, key=lambda pair: pair[1].position)
 
 
 def _position(records: Sequence[Record]) -> int:
@@ -318,20 +339,25 @@ def _cut(rows: Sequence[Rows], begin: int, end: int) -> Payload:
     return Payload(arrays, list(groups.values()), rows[0].form if rows else ())
 
 
-def _join(records: Sequence[Record], count: int) -> list[list[mx.array]]:
-    """Return the rows of records, put together: for each layer its arrays."""
-    parts: list[list[list[mx.array]]] = [[] for _ in range(count)]
-    for record in records:
-        payload: Payload = record.payload
-        for g, members in enumerate(payload.groups if record.length else ()):
-            names = [name for name in payload.arrays if name.startswith(f"rows{g}.")]
-            names.sort()
-            for place, i in enumerate(members):
-                parts[i].append([payload.arrays[name][place] for name in names])
-    return [
-        [mx.concatenate(list(arrays), axis=2) for arrays in zip(*layer, strict=True)]
-        for layer in parts
-    ]
+def _join(records: Sequence[Record], count: int, room: int) -> Iterator[list[mx.array]]:
+    """Yield for each layer its arrays: the rows of records, and `room` more."""
+    payloads = [record.payload for record in records if record.length]
+    for layer in range(count):
+        joined = []
+        for arrays in zip(*(_rows_of(payload, layer) for payload in payloads), strict=True):
+            batch, heads, _, width = arrays[0].shape
+            spare = [mx.zeros((batch, heads, room, width), arrays[0].dtype)] if room else []
+            joined.append(mx.concatenate([*arrays, *spare], axis=2))
+        yield joined
+
+
+def _rows_of(payload: Payload, layer: int) -> list[mx.array]:
+    """Return the arrays of one layer."""
+    for g, members in enumerate(payload.groups):
+        if layer in members:
+            names = sorted(name for name in payload.arrays if name.startswith(f"rows{g}."))
+            return [payload.arrays[name][members.index(layer)] for name in names]
+    raise LookupError(f"layer {layer} is not there")
 
 
 # States.

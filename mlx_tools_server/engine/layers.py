@@ -7,6 +7,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +62,7 @@ def fresh_cache(model: Any) -> list[Any]:
 
 def is_plain(layer: Any) -> bool:
     """Return whether a layer has a row for each token, so that it can be cut anywhere."""
-    return type(layer) is mlx_cache.KVCache
+    return type(layer) in (mlx_cache.KVCache, _Restored)
 
 
 def as_rows(layer: Any) -> Any:
@@ -82,17 +83,37 @@ def length_of(layer: Any) -> int:
     return length if isinstance(length, int) else 0
 
 
-def from_rows(arrays: Sequence[mx.array], form: Sequence[int]) -> Any:
-    """Return a layer of one sequence with these rows."""
-    length = arrays[0].shape[2]
+def from_rows(arrays: Sequence[mx.array], form: Sequence[int], room: int = 0) -> Any:
+    """Return a layer of one sequence with these rows, the last `room` of them still to be used."""
+    length = arrays[0].shape[2] - room
     if not form:
-        made = mlx_cache.KVCache()
+        made = _Restored()
         made.state = (*arrays, length)
         return made
     made = mlx_cache.QuantizedKVCache(*form)
     half = len(arrays) // 2
     made.state = (tuple(arrays[:half]), tuple(arrays[half:]), length, *form)
     return made
+
+
+class _Restored(mlx_cache.KVCache):
+    """A plain layer that hands its arrays to its batch, where mlx-lm would copy them."""
+
+    @classmethod
+    def merge(cls, caches: Sequence[Any]) -> Any:
+        if len(caches) > 1:
+            return mlx_cache.BatchKVCache.merge(caches)
+        (layer,) = caches
+        batch = mlx_cache.BatchKVCache([0])
+        batch.state = (layer.keys, layer.values, *_places(layer.offset))
+        # What has two owners is copied at the next step.
+        layer.keys = layer.values = None
+        return batch
+
+
+def _places(length: int) -> tuple[mx.array, mx.array, int]:
+    """Return offset, left padding and index of a batch of one sequence."""
+    return mx.array([length]), mx.array([0]), length
 
 
 def _extract(self: Any, idx: int) -> list[Any]:
@@ -116,6 +137,20 @@ def _whole(layer: Any) -> Any:
 
 # A sequence's cache would be copied whole where only its newest rows are wanted.
 PromptProcessingBatch.extract_cache = _extract
+_stock_split = PromptProcessingBatch.split
+
+
+def _split(self: Any, indices: list[int]) -> Any:
+    """Take sequences out of a batch; all of them as they are, where mlx-lm copies them."""
+    if len(indices) < len(self.uids):
+        return _stock_split(self, indices)
+    taken = copy.copy(self)
+    self.prompt_cache = []
+    self.filter([])
+    return taken
+
+
+PromptProcessingBatch.split = _split
 GenerationBatch.extract_cache = _extract
 
 

@@ -45,12 +45,16 @@ class Loss:
 
 
 class Losses:
-    """Remembers the latest sequences of one model; safe to use from many threads."""
+    """Remembers the latest sequences of one model; safe to use from many threads.
+
+    `tokens` counts what was lost so far.
+    """
 
     def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
         self._decode = decode
         self._lock = threading.Lock()
         self._latest: deque[array[int]] = deque(maxlen=REMEMBERED)
+        self.tokens = 0
 
     def remember(self, ids: Sequence[int]) -> None:
         """Keep a sequence; it takes the place of those that it goes on from."""
@@ -77,6 +81,8 @@ class Losses:
             return None
         if tokens <= WORTH_TELLING:
             return None
+        with self._lock:
+            self.tokens += tokens
         earlier, now = (self._decode(side[common : common + _SHOWN]) for side in (best, prompt))
         return Loss(tokens, common, earlier, now, cause or _cause(earlier, now, common, len(best)))
 

@@ -133,8 +133,12 @@ class DetokenizerFactory:
 
     def text(self, token: int) -> str:
         """Return what one token says by itself."""
+        return self.join([token])
+
+    def join(self, tokens: Sequence[int]) -> str:
+        """Return what these tokens say."""
         detokenizer = self.new(continues=True)
-        return detokenizer.add(token) + detokenizer.finish()
+        return "".join(map(detokenizer.add, tokens)) + detokenizer.finish()
 
 
 class _Table:

@@ -24,12 +24,16 @@ _LASTING: frozenset[Kind] = frozenset({"block", "system"})
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A prefix of `ids` that the store holds: `position` tokens, as blocks and a mark."""
+    """A prefix of `ids` that the store holds: `position` tokens, as blocks and a mark.
+
+    `missing` are the keys of the full blocks of `ids` behind them.
+    """
 
     position: int
     blocks: tuple[bytes, ...]
     mark: bytes | None
     ids: Sequence[int] = field(repr=False, compare=False, default=())
+    missing: tuple[bytes, ...] = field(repr=False, compare=False, default=())
 
     @property
     def keys(self) -> tuple[bytes, ...]:
@@ -64,9 +68,9 @@ class Store:
             lengths = {length: key for length, key, _ in marks if length or (self.exact and count)}
             if lengths or not self.exact:
                 length = max(lengths, default=0)
-                blocks = tuple(parents[1 : count + 1])
-                return Found(count * BLOCK + length, blocks, lengths.get(length), ids)
-        return Found(0, (), None, ids)
+                blocks, missing = tuple(parents[1 : count + 1]), tuple(parents[count + 1 :])
+                return Found(count * BLOCK + length, blocks, lengths.get(length), ids, missing)
+        return Found(0, (), None, ids, tuple(parents[1:]))
 
     def load(self, found: Found, *, keep: bool = True) -> list[Record]:
         """Return the records of what was found, those on disk read and, with `keep`, held.

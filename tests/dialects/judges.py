@@ -21,6 +21,16 @@ def chunks_of(stream: bytes) -> list[dict[str, Any]]:
     return [json.loads(event.removeprefix("data: ")) for event in events]
 
 
+def judge_chat_stream(stream: bytes) -> None:
+    """Fail unless the official types take the whole stream of a conversation."""
+    judge_chat(chunks_of(stream))
+
+
+def judge_text_stream(stream: bytes) -> None:
+    """Fail unless the official types take the whole stream of a raw prompt."""
+    judge_text(chunks_of(stream))
+
+
 def judge_chat(chunks: Iterable[dict[str, Any]]) -> None:
     """Fail unless the official types take all chunks."""
     for chunk in chunks:

@@ -3,19 +3,25 @@
 Rules of this file:
 - A recording's name is the name of its two files under `golden/<dialect>/`: `.sse` is the stream,
   `.json` the whole body.
+- Conversations are recorded once, and written in every dialect that holds conversations.
 - After a wanted change: `python -m tests.dialects.regenerate`, then read the difference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mlx_tools_server.dialects.base import Encoder, failed, openai_error
 from mlx_tools_server.dialects.chat import ChatEncoder
 from mlx_tools_server.dialects.completions import TextEncoder
+from mlx_tools_server.dialects.messages import MessagesEncoder, error_body
+from mlx_tools_server.dialects.responses import ResponsesRequest
+from mlx_tools_server.dialects.responses import parse as parse_response
+from mlx_tools_server.dialects.responses_answer import ResponsesEncoder
+from mlx_tools_server.errors import RequestError
 from mlx_tools_server.events import (
     Event,
     Failed,
@@ -32,8 +38,8 @@ from mlx_tools_server.events import (
     Usage,
     fold,
 )
-from mlx_tools_server.messages import ChatRequest, Message, Options, TextRequest
-from mlx_tools_server.wire import to_json
+from mlx_tools_server.messages import ChatRequest, Message, Options, Sampling, TextRequest
+from mlx_tools_server.wire import Fields, to_json
 
 GOLDEN = Path(__file__).parent / "golden"
 FIXED: dict[str, Any] = {"answer_id": "id-1", "created": 1767225600, "fingerprint": "fp-1"}
@@ -41,18 +47,46 @@ USAGE = Usage(prompt_tokens=20, completion_tokens=9, cached_tokens=16, reasoning
 
 
 @dataclass(frozen=True)
-class Recording:
-    """One generation and the request that it answers."""
+class Dialect:
+    """What a dialect writes its answers and its errors with."""
 
-    request: ChatRequest | TextRequest
+    encoder: Callable[..., Encoder]
+    error: Callable[[RequestError], dict[str, Any]]
+
+
+def response_request(**fields: Any) -> ResponsesRequest:
+    """Return the request of a body with these fields, after no other."""
+    body = {"model": "qwen", "input": "hi", **fields}
+    return parse_response(Fields(body), Sampling(temperature=1.0), lambda _: None)
+
+
+def response_encoder(request: ChatRequest | ResponsesRequest, **fixed: Any) -> Encoder:
+    """Return the encoder of a response that nobody keeps."""
+    if isinstance(request, ChatRequest):
+        request = response_request()
+    return ResponsesEncoder(request, **fixed, remember=lambda *_: None)
+
+
+DIALECTS: Mapping[str, Dialect] = {
+    "chat": Dialect(ChatEncoder, openai_error),
+    "completions": Dialect(TextEncoder, openai_error),
+    "messages": Dialect(MessagesEncoder, error_body),
+    "responses": Dialect(response_encoder, openai_error),
+}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One generation, the request that it answers, and the dialect that this came in."""
+
+    request: Any
     events: tuple[Event, ...]
+    dialect: str = "chat"
 
     @property
     def encoder(self) -> Encoder:
         """A fresh encoder of the dialect that the request came in."""
-        if isinstance(self.request, ChatRequest):
-            return ChatEncoder(self.request, **FIXED)
-        return TextEncoder(self.request, **FIXED)
+        return DIALECTS[self.dialect].encoder(self.request, **FIXED)
 
     @property
     def files(self) -> dict[str, bytes]:
@@ -60,20 +94,28 @@ class Recording:
         encoder = self.encoder
         stream = b"".join(data for event in self.events for data in encoder.encode(event))
         answer = fold(self.events)
-        body = openai_error(failed(answer.failed)) if answer.failed else self.encoder.whole(answer)
+        if answer.failed:
+            body = DIALECTS[self.dialect].error(failed(answer.failed))
+        else:
+            body = self.encoder.whole(answer)
         return {"sse": stream, "json": f"{to_json(body)}\n".encode()}
 
 
 def chat(*events: Event, **options: Any) -> Recording:
     """Return the recording of a conversation."""
     request = ChatRequest((Message("user", "hi"),), options=Options(model="qwen", **options))
-    return Recording(request, (Started(20), Progress(0, 20), *events))
+    return Recording(request, (Started(20, 16), Progress(0, 20), *events))
+
+
+def response(*events: Event, **fields: Any) -> Recording:
+    """Return the recording of a response to a body with these fields."""
+    return replace(chat(*events), request=response_request(**fields), dialect="responses")
 
 
 def text(*events: Event, prompt: str = "Once", echo: bool = False, **options: Any) -> Recording:
     """Return the recording of a raw prompt."""
     request = TextRequest(prompt, echo=echo, options=Options(model="qwen", **options))
-    return Recording(request, (Started(20), Progress(0, 20), *events))
+    return Recording(request, (Started(20, 16), Progress(0, 20), *events), "completions")
 
 
 def part(kind: PartKind, *deltas: str, complete: bool = True, **names: str) -> list[Event]:
@@ -97,7 +139,7 @@ READ = part("tool_call", '{"path": "', 'a "b".txt'.replace('"', '\\"'), '", "lin
             name="read", id="call_2")  # fmt: skip
 BROKEN = Failed("The model failed on this request: out of memory.", 500, "generation_failed")
 
-CHAT = {
+CONVERSATIONS = {
     "text": chat(*part("text", "Hello", " there."), end()),
     "nothing": chat(end()),
     "awkward_characters": chat(*part("text", "a\u2028b\x85c\nd", "é字😀", "\ud83d"), end()),
@@ -113,12 +155,66 @@ CHAT = {
     "failure_in_text": chat(*part("text", "Hel"), BROKEN),
     "failure_in_call": chat(*part("tool_call", '{"cmd": "l', complete=False, name="run_cmd",
                                   id="call_1"), BROKEN),
+}  # fmt: skip
+
+CHAT = {
+    **CONVERSATIONS,
     "usage": chat(*part("text", "Hello."), end(), include_usage=True),
     "logprobs": chat(*sampled(("Hel", -0.5), ("lo", -0.25), rival="Ho"), *part("text", "Hello"),
                      *sampled(("<tool_call>", -1.0), rival="."), *RUN,
                      *sampled(("</tool_call>", 0.0), rival="!"), end("tool_calls"), top_logprobs=1),
     "logprobs_without_rivals": chat(*sampled(("é", -0.5)), *part("text", "é"), end(),
                                     top_logprobs=0),
+}  # fmt: skip
+
+MESSAGES = {
+    **CONVERSATIONS,
+    "stop_string": chat(*part("text", "One"), Finished("stop", USAGE, stop="END")),
+    "stop_string_behind_a_call": chat(*RUN, Finished("tool_calls", USAGE, stop="END")),
+    "empty_parts": chat(*part("reasoning"), *part("text", ""), *part("text", "Yes."), end()),
+    "two_thoughts": chat(*part("reasoning", "Hm."), *RUN, *part("reasoning", "Oh", "."),
+                         *part("text", "No."), end("tool_calls")),
+    "call_cut_before_its_arguments": chat(*part("tool_call", complete=False, name="run_cmd",
+                                                id="call_1"), end("length")),
+    "busy": chat(Failed("The server is full.", 503, "overloaded")),
+}  # fmt: skip
+
+PATCH: dict[str, Any] = {
+    "type": "custom",
+    "name": "patch",
+    "format": {"type": "grammar", "syntax": "lark", "definition": "start: /.+/"},
+}
+CRM: dict[str, Any] = {
+    "type": "namespace",
+    "name": "crm",
+    "description": "Customers",
+    "tools": [{"type": "function", "name": "find", "parameters": {}, "strict": True}],
+}
+
+RESPONSES = {
+    **CONVERSATIONS,
+    "empty_parts": chat(*part("reasoning"), *part("text", ""), *part("text", "Yes."), end()),
+    "text_cut": chat(*part("text", "I will look."), *RUN, *part("text", "It", " is"),
+                     end("length")),
+    "summary": response(*part("reasoning", "Hm", "m."), *part("text", "Yes."), end(),
+                        reasoning={"effort": "low", "summary": "auto"}),
+    "summary_cut": response(*part("reasoning", "Hm"), end("length"), reasoning={"summary": "auto"}),
+    "custom_call": response(*part("tool_call", '{"inp', 'ut": "a ', '\\"b\\"\\', 'n\\ud83d',
+                                  '\\ude00"', "}", name="patch", id="call_1"),
+                            end("tool_calls"), tools=[PATCH]),
+    "custom_call_cut": response(*part("tool_call", '{"input": "rm -rf /tmp', complete=False,
+                                      name="patch", id="call_1"), end("length"), tools=[PATCH]),
+    "custom_call_without_input": response(*part("tool_call", name="patch", id="call_1"),
+                                          end("tool_calls"), tools=[PATCH]),
+    "call_in_a_namespace": response(*part("tool_call", '{"id": ', "5}", name="crm__find",
+                                          id="call_1"), end("tool_calls"), tools=[CRM]),
+    "echo": response(
+        *part("text", "Hello."), end(), instructions="Be brief.", max_output_tokens=99,
+        metadata={"a": "b"}, parallel_tool_calls=False, store=False, temperature=0.5, top_p=0.9,
+        prompt_cache_key="k", user="u", truncation="auto", reasoning={"effort": "high"},
+        text={"format": {"type": "json_object"}, "verbosity": "low"},
+        tool_choice={"type": "custom", "name": "patch"}, tools=[CRM, PATCH],
+    ),
 }  # fmt: skip
 
 COMPLETIONS = {
@@ -136,6 +232,12 @@ COMPLETIONS = {
 }  # fmt: skip
 
 RECORDINGS = {
-    **{f"chat/{name}": recording for name, recording in CHAT.items()},
-    **{f"completions/{name}": recording for name, recording in COMPLETIONS.items()},
+    f"{dialect}/{name}": replace(recording, dialect=dialect)
+    for dialect, recordings in {
+        "chat": CHAT,
+        "completions": COMPLETIONS,
+        "messages": MESSAGES,
+        "responses": RESPONSES,
+    }.items()
+    for name, recording in recordings.items()
 }

@@ -99,6 +99,10 @@ MESSAGES: dict[str, tuple[dict[str, Any], Message]] = {
         {"role": "tool", "tool_call_id": "c1", "content": PARTS},
         Message("tool", "ab", tool_call_id="c1"),
     ),
+    "an image as a result": (
+        {"role": "tool", "content": [PARTS[0], {"type": "image_url"}]},
+        Message("tool", "a[image_url: this model reads text only]"),
+    ),
     "a result without an id": ({"role": "tool", "content": "ok"}, Message("tool", "ok")),
     "a result of the form before tools": (
         {"role": "function", "name": "run", "content": "ok"}, Message("tool", "ok", name="run")

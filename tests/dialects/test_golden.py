@@ -3,11 +3,36 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
-from .judges import chunks_of, judge_chat, judge_text, judge_whole
-from .recordings import GOLDEN, RECORDINGS
+from . import judges_messages, judges_responses
+from .judges import judge_chat_stream, judge_text_stream, judge_whole
+from .recordings import DIALECTS, GOLDEN, RECORDINGS
+
+
+@dataclass(frozen=True)
+class Judges:
+    """What the official client of a dialect makes of its answers, and how it is kept awake."""
+
+    stream: Callable[[bytes], None]
+    whole: Callable[[dict[str, Any]], None]
+    keepalive: bytes = b": keepalive\n\n"
+
+
+JUDGES: Mapping[str, Judges] = {
+    "chat": Judges(judge_chat_stream, judge_whole),
+    "completions": Judges(judge_text_stream, judge_whole),
+    "messages": Judges(
+        judges_messages.judge_stream,
+        judges_messages.judge_whole,
+        b'event: ping\ndata: {"type": "ping"}\n\n',
+    ),
+    "responses": Judges(judges_responses.judge_response_stream, judges_responses.judge_response),
+}
 
 
 @pytest.mark.parametrize("ending", ["sse", "json"])
@@ -28,14 +53,16 @@ def test_no_file_is_left_over() -> None:
 
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_official_types(name: str) -> None:
-    """OpenAI's own types take every chunk and every body."""
-    judge = judge_chat if name.startswith("chat/") else judge_text
+    """The official client of a dialect takes every stream and every body."""
+    judges = JUDGES[RECORDINGS[name].dialect]
 
-    judge(chunks_of((GOLDEN / f"{name}.sse").read_bytes()))
-    judge_whole(json.loads((GOLDEN / f"{name}.json").read_bytes()))
+    judges.stream((GOLDEN / f"{name}.sse").read_bytes())
+    judges.whole(json.loads((GOLDEN / f"{name}.json").read_bytes()))
 
 
-@pytest.mark.parametrize("name", RECORDINGS)
+@pytest.mark.parametrize("name", DIALECTS)
 def test_keepalive(name: str) -> None:
-    """What is sent in silence is a comment, which no client takes for an event."""
-    assert RECORDINGS[name].encoder.keepalive() == b": keepalive\n\n"
+    """What is sent in silence is nothing that a client takes for a part of the answer."""
+    recording = next(recording for recording in RECORDINGS.values() if recording.dialect == name)
+
+    assert JUDGES[name].keepalive == recording.encoder.keepalive()

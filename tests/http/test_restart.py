@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import random
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
-from .live import serve
-from .test_history import STYLES, Conversation
+from .live import Live, serve, user
+from .test_history import STYLES, TOOLS, Conversation
 
 pytestmark = pytest.mark.mlx
 
 # Seconds in which what a finished turn computed is on disk.
 WRITTEN = 3.0
+
+
+def kill_within_a_turn(server: Live, before: Conversation) -> None:
+    """End the server somewhere in the next turn of a conversation."""
+    messages = [*before.messages, user("[[SLOW]]" + "word " * 100)]
+    body = {"model": "m", "messages": messages, "tools": TOOLS, "stream": True}
+    with (
+        suppress(httpx.TransportError),
+        server.client.stream("POST", "/v1/chat/completions", json=body) as answer,
+    ):
+        lines = answer.iter_lines()
+        for _ in range(random.randrange(60)):
+            next(lines)
+        server.kill()
+        list(lines)
 
 
 @pytest.mark.parametrize("hybrid", [False, True], ids=["plain", "hybrid"])
@@ -27,7 +45,7 @@ def test_restart(tmp_path: Path, end: str, hybrid: bool) -> None:
         before.turn()
         if end == "SIGKILL":
             time.sleep(WRITTEN)
-            server.kill()
+            kill_within_a_turn(server, before)
     with serve(tmp_path, hybrid=hybrid) as server:
         after = Conversation(server, style, messages=before.messages, history=before.history)
         after.turn()
