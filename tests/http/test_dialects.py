@@ -374,6 +374,16 @@ def test_ping(slow: Live) -> None:
     assert kinds[-1] == "event: message_stop"
 
 
+def test_a_stream_that_nobody_reads(slow: Live) -> None:
+    """A stream whose reader stays and never reads, as behind some proxies, holds up nobody."""
+    body = slow.body("word " * 400, stream=True)
+    with slow.client.stream("POST", "/v1/chat/completions", json=body) as zombie:
+        next(zombie.iter_lines())
+        for _ in range(3):
+            assert ask_messages(slow, "A title", stream=True).text == "A title"
+        assert slow.health()["in_flight"] == 1
+
+
 def test_models(live: Live) -> None:
     """The model is listed with its context, for OpenAI's, Anthropic's and LM Studio's clients."""
     with _openai(live) as one, _anthropic(live) as other:
