@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 # macOS has Metal; elsewhere the CPU build, unless EXTRA says cuda.
 EXTRA  ?= $(if $(filter Darwin,$(shell uname -s)),metal,cpu)
 
-.PHONY: help demo test check format lint types imports slow wheel bench eval-demo clean
+.PHONY: help demo test check format lint types imports slow wheel bench clients eval-demo clean
 .DEFAULT_GOAL := help
 
 help:  ## show this
@@ -56,6 +56,9 @@ bench: $(BIN)/.run  ## measure parsing, the look-up of what is kept, and the bui
 	$(BIN)/python -m mlx_tools_server bench lookup
 	$(BIN)/python -m mlx_tools_server bench restart
 	$(BIN)/python -m mlx_tools_server bench tokens
+
+clients: $(BIN)/.test  ## let the real clients play a task (npm; ONLY=NAME for one of them)
+	$(BIN)/python -m tests.clients $(if $(ONLY),--only "$(ONLY)")
 
 eval-demo: $(BIN)/.test  ## measure how well the built-in model calls tools
 	$(BIN)/python -m tools.eval_demo_model

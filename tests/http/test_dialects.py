@@ -378,10 +378,11 @@ def test_a_stream_that_nobody_reads(slow: Live) -> None:
     """A stream whose reader stays and never reads, as behind some proxies, holds up nobody."""
     body = slow.body("word " * 400, stream=True)
     with slow.client.stream("POST", "/v1/chat/completions", json=body) as zombie:
-        next(zombie.iter_lines())
+        lines = zombie.iter_lines()
+        next(lines)
         for _ in range(3):
             assert ask_messages(slow, "A title", stream=True).text == "A title"
-        assert slow.health()["in_flight"] == 1
+        assert slow.health()["in_flight"] >= 1
 
 
 def test_models(live: Live) -> None:
