@@ -19,13 +19,15 @@ class ToolSpec:
     """A tool on offer; `parameters` is a JSON Schema of type object, or empty.
 
     A `deferred` tool can be called like any other, but its definition stands in the message that
-    first refers to it, not before the conversation, whose beginning must not change.
+    first refers to it, not before the conversation, whose beginning must not change. Calls of a
+    `strict` tool must have its very schema; where that can't be promised, the request is refused.
     """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     deferred: bool = False
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,17 @@ class ToolChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputFormat:
+    """The JSON that an answer must be, calls aside: of this schema, or any object without one.
+
+    With `strict`, a schema that can't be promised is refused.
+    """
+
+    schema: Mapping[str, Any] | None = None
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """How the next token is drawn. Penalties look back over their `context_size` tokens."""
 
@@ -120,6 +133,7 @@ class ChatRequest:
     tools: tuple[ToolSpec, ...] = ()
     tool_choice: ToolChoice = ToolChoice()
     parallel_tool_calls: bool = True
+    output_format: OutputFormat | None = None
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     options: Options = Options()
 

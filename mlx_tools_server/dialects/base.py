@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from ..errors import BadRequest, RequestError
 from ..events import Answer, Event, Failed, FinishReason, Usage
+from ..messages import OutputFormat
 from ..schema import container
 from ..wire import Fields, sse
 
@@ -94,6 +95,25 @@ def read_arguments(fields: Fields) -> Mapping[str, Any]:
     if not isinstance(arguments, Mapping | None):
         raise fields.wrong("arguments", "a string of JSON")
     return arguments or {}
+
+
+def read_format(body: Fields, name: str) -> OutputFormat | None:
+    """Return the format that an answer must have; None if it may be any text."""
+    if body.raw(name) is None:
+        return None
+    form = body.object(name)
+    match form.text("type"):
+        case "text":
+            return None
+        case "json_object":
+            return OutputFormat()
+        case "json_schema":
+            # One of OpenAI's two dialects has its fields a level deeper.
+            form = form if form.raw("json_schema") is None else form.object("json_schema")
+            form.object("schema")
+            return OutputFormat(form.mapping("schema"), form.flag("strict", False))
+        case _:
+            raise form.wrong("type", "'text', 'json_object' or 'json_schema'")
 
 
 class Encoder(Protocol):

@@ -48,6 +48,7 @@ from .base import (
     openai_error,
     openai_usage,
     read_arguments,
+    read_format,
     read_texts,
     read_tool_name,
     system_text,
@@ -84,6 +85,7 @@ def parse(body: Fields, defaults: Sampling) -> ChatRequest:
         tools=tools,
         tool_choice=_tool_choice(body, tools),
         parallel_tool_calls=body.flag("parallel_tool_calls", True),
+        output_format=read_format(body, "response_format"),
         template_kwargs=_template_kwargs(body),
         options=read_options(
             body,
@@ -109,8 +111,12 @@ def _tool(fields: Fields) -> ToolSpec:
     if fields.text("type", "function") != "function":
         raise fields.wrong("type", "'function', the only kind of tool on this route")
     function = fields.object("function")
-    description = function.text("description", "")
-    return ToolSpec(read_tool_name(function), description, function.mapping("parameters"))
+    return ToolSpec(
+        read_tool_name(function),
+        function.text("description", ""),
+        function.mapping("parameters"),
+        strict=function.flag("strict", False),
+    )
 
 
 def _tool_choice(body: Fields, tools: Sequence[ToolSpec]) -> ToolChoice:

@@ -35,7 +35,15 @@ from ..events import (
 from ..jsontext import dumps, loads
 from ..messages import ChatRequest, Message, Options, Sampling, ToolCall, ToolChoice, ToolSpec
 from ..wire import MAX_TOKENS, Fields, read_sampling, read_stop
-from .base import EFFORTS, NotText, failed, named_sse, read_tool_name, system_text
+from .base import (
+    EFFORTS,
+    NotText,
+    failed,
+    named_sse,
+    read_format,
+    read_tool_name,
+    system_text,
+)
 
 THINKING = {"enabled": True, "disabled": False}
 STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
@@ -102,6 +110,7 @@ def _request(body: Fields, options: Options) -> ChatRequest:
         tools=tools,
         tool_choice=_tool_choice(choice, tools),
         parallel_tool_calls=not choice.flag("disable_parallel_tool_use", False),
+        output_format=read_format(body.object("output_config", {}), "format"),
         template_kwargs=_template_kwargs(body),
         options=options,
     )
@@ -120,6 +129,7 @@ def _tool(fields: Fields) -> ToolSpec:
         fields.text("description", ""),
         fields.mapping("input_schema"),
         deferred=fields.flag("defer_loading", False),
+        strict=fields.flag("strict", False),
     )
 
 
@@ -150,15 +160,7 @@ def _template_kwargs(body: Fields) -> dict[str, Any]:
     config = body.object("output_config", {})
     if effort := config.text("effort", ""):
         kwargs["reasoning_effort"] = EFFORTS.get(effort, effort)
-    if config.raw("format") is not None:
-        _check_format(config.object("format"))
     return kwargs
-
-
-def _check_format(fields: Fields) -> None:
-    if fields.text("type") != "json_schema":
-        raise fields.wrong("type", "'json_schema'")
-    fields.object("schema")
 
 
 class _Reader:

@@ -19,7 +19,14 @@ from typing import Any, TypeAlias
 from ..errors import BadRequest
 from ..messages import ChatRequest, Message, Role, Sampling, ToolCall, ToolChoice, ToolSpec
 from ..wire import Fields, read_max_tokens, read_options
-from .base import EFFORTS, read_arguments, read_texts, read_tool_name, system_text
+from .base import (
+    EFFORTS,
+    read_arguments,
+    read_format,
+    read_texts,
+    read_tool_name,
+    system_text,
+)
 
 Item: TypeAlias = Mapping[str, Any]
 # Gives the items of an earlier response, and of all before it; None if they are unknown.
@@ -87,6 +94,7 @@ def parse(body: Fields, defaults: Sampling, recall: Recall) -> ResponsesRequest:
         tools=tuple(tool for tool, _ in tools.values()),
         tool_choice=_tool_choice(body, tools),
         parallel_tool_calls=body.flag("parallel_tool_calls", True),
+        output_format=read_format(body.object("text", {}), "format"),
         template_kwargs=_template_kwargs(body),
         options=options,
     )
@@ -291,7 +299,12 @@ def _tools(listed: Iterable[Fields], namespace: str = "") -> Iterator[tuple[Tool
         elif kind in ("function", "custom"):
             name, custom = read_tool_name(fields), kind == "custom"
             parameters = _freeform(fields) if custom else fields.mapping("parameters")
-            spec = ToolSpec(_joined(namespace, name), fields.text("description", ""), parameters)
+            spec = ToolSpec(
+                _joined(namespace, name),
+                fields.text("description", ""),
+                parameters,
+                strict=fields.flag("strict", False),
+            )
             yield spec, Origin(name, namespace, custom)
 
 
@@ -360,12 +373,6 @@ def _template_kwargs(body: Fields) -> dict[str, Any]:
 def _echo(body: Fields, chat: ChatRequest) -> dict[str, Any]:
     """Return the fields of a request that its response repeats."""
     text: dict[str, Any] = {"format": {"type": "text"}, **body.mapping("text")}
-    form = Fields(text, "text").object("format", {"type": "text"})
-    if form.text("type") == "json_schema":
-        form.text("name")
-        form.object("schema")
-    elif form.text("type") not in ("text", "json_object"):
-        raise form.wrong("type", "'text', 'json_schema' or 'json_object'")
     return {
         "background": False,
         "instructions": body.text("instructions", None),

@@ -203,7 +203,7 @@ TOOLS: dict[str, tuple[Any, tuple[ToolSpec, ...]]] = {
     "a name only": ([tool()], (ToolSpec("run"),)),
     "all of it": (
         [tool(description="d", parameters={"type": "object"}, strict=True)],
-        (ToolSpec("run", "d", {"type": "object"}),),
+        (ToolSpec("run", "d", {"type": "object"}, strict=True),),
     ),
     "nulls": ([tool(description=None, parameters=None, strict=None)], (ToolSpec("run"),)),
     "without its type": ([{"function": {"name": "run"}}], (ToolSpec("run"),)),

@@ -33,7 +33,7 @@ TOOLS: dict[str, tuple[Any, tuple[ToolSpec, ...]]] = {
     "all of it": (
         [{"name": "run", "description": "d", "input_schema": SCHEMA, "type": "custom",
           "strict": True, "cache_control": {"type": "ephemeral"}, "eager_input_streaming": True}],
-        (ToolSpec("run", "d", SCHEMA),),
+        (ToolSpec("run", "d", SCHEMA, strict=True),),
     ),
     "nulls": (
         [{"name": "run", "description": None, "input_schema": None, "type": None,
@@ -162,7 +162,7 @@ KWARGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "no thinking": ({"thinking": {"type": "disabled"}}, {"enable_thinking": False}),
     "thinking left to the model": ({"thinking": {"type": "adaptive", "display": "omitted"}}, {}),
     "thinking of another kind": ({"thinking": {"type": "between_tools"}}, {}),
-    "a shape is checked only": ({"output_config": {"format": SHAPE}}, {}),
+    "a shape": ({"output_config": {"format": SHAPE}}, {}),
     **{
         f"effort {sent}": ({"output_config": {"effort": sent}}, {"reasoning_effort": told})
         for sent, told in [("minimal", "low"), ("low", "low"), ("medium", "medium"),
