@@ -1,0 +1,1 @@
+"""The real clients, each playing a task against a real server of the scripted checkpoint."""
