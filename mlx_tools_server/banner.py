@@ -19,7 +19,6 @@ def banner(
     why: str,
     template: str,
     context_length: int | None,
-    anthropic: bool = False,
     api_key: bool = False,
 ) -> str:
     """The lines shown at start; `url` has no path, `api_key` says whether clients need one."""
@@ -31,12 +30,11 @@ def banner(
         "tool calls": f"{family}: {why}",
         "template": template,
     }
-    claude = f"ANTHROPIC_BASE_URL={base} ANTHROPIC_AUTH_TOKEN={key} claude"
     clients = {
-        "anyclaude": f"ANYCLAUDE_MODE=local LOCAL_URL={base}/v1 LOCAL_API_KEY={key} anyclaude",
-        "Claude Code": claude
-        if anthropic
-        else "needs /v1/messages, which comes with a later release; use anyclaude until then",
+        "Claude Code": f"ANTHROPIC_BASE_URL={base} ANTHROPIC_AUTH_TOKEN={key} claude --model local",
+        # It fails on what Claude Code sends for models that it knows to be newer.
+        "anyclaude": f"ANYCLAUDE_MODE=local LOCAL_URL={base}/v1 LOCAL_API_KEY={key} anyclaude "
+        "--model claude-sonnet-4-5",
         "OpenAI": f"OPENAI_BASE_URL={base}/v1 OPENAI_API_KEY={key}",
     }
     return "\n".join(["", f"  {base}/v1", "", *_table(facts), "", *_table(clients), ""])

@@ -230,16 +230,16 @@ def test_banner() -> None:
         "  tool calls   qwen3_coder: the template writes <function=name>",
         "  template     chat_template.jinja",
         "",
+        "  Claude Code  ANTHROPIC_BASE_URL=http://127.0.0.1:8080 ANTHROPIC_AUTH_TOKEN=local claude "
+        "--model local",
         "  anyclaude    ANYCLAUDE_MODE=local LOCAL_URL=http://127.0.0.1:8080/v1 "
-        "LOCAL_API_KEY=local anyclaude",
-        "  Claude Code  needs /v1/messages, which comes with a later release; use anyclaude until "
-        "then",
+        "LOCAL_API_KEY=local anyclaude --model claude-sonnet-4-5",
         "  OpenAI       OPENAI_BASE_URL=http://127.0.0.1:8080/v1 OPENAI_API_KEY=local",
     ]
 
 
-def test_banner_with_key_and_messages() -> None:
-    """With a key its variable is named, and with /v1/messages Claude Code has its own line."""
+def test_banner_with_key() -> None:
+    """With a key the lines to paste name its variable, never the key."""
     shown = banner(
         "http://127.0.0.1:8080/v1",
         INFO,
@@ -247,7 +247,6 @@ def test_banner_with_key_and_messages() -> None:
         why="w",
         template="t",
         context_length=None,
-        anthropic=True,
         api_key=True,
     )
 

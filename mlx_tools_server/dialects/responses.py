@@ -235,12 +235,11 @@ class _Reader:
         if role is None:
             raise item.wrong("role", f"one of {', '.join(ROLES)}")
         content = read_texts(item, "content", system_text if role == "system" else str)
-        if role != "assistant" or self._last == "message":
-            self.end_answer()
         if role == "assistant":
             self._texts.append(content)
             self._last = "message"
             return
+        self.end_answer()
         self.messages.append(Message(role, content))
         if role == "user":  # some servers give the same ids to calls again in each turn
             self._made.clear()
