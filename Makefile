@@ -29,7 +29,7 @@ demo: $(BIN)/.run  ## start a server with the built-in model and let it call too
 	@$(BIN)/python -m mlx_tools_server demo $(if $(ONCE),--once)
 
 test: $(BIN)/.test  ## run the tests
-	$(BIN)/python -m pytest -q -m 'not slow and not real_model'
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow and not real_model'
 
 slow: $(BIN)/.test  ## run all tests, those with a real model included
 	$(BIN)/python -m pytest -q

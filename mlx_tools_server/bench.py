@@ -7,20 +7,28 @@ Rules of this file:
 
 from __future__ import annotations
 
+import os
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from tokenizers import Tokenizer
+
 from .child import Answer, Child, serving, tool
 from .dialects.chat import ChatEncoder
+from .engine.scripted import write_checkpoint
 from .errors import StartupError
 from .events import Event, Finished, Started, Usage
 from .families import FAMILIES
 from .families.shapes.tag_call import write
+from .grammar.matching import Grammars
 from .kv import BLOCK, MemoryTier, Record, Store, chain, entries, seed
 from .messages import ChatRequest, Message, ToolSpec
 from .places import KV_FILES
@@ -33,6 +41,31 @@ RESTART_WORDS = 1_000
 STOCK_TOKENS = 20_000
 SIZES = (2_000, 20_000, 200_000, 2_000_000)
 
+MATCHERS = 4_000
+ENDS = ("<|im_end|>", "<|endoftext|>")
+
+_TEXT, _WHOLE = {"type": "string"}, {"type": "integer", "minimum": 0}
+TOOLS: Mapping[str, Mapping[str, Any]] = {
+    name: {"type": "object", "properties": properties, "required": [*properties][:required]}
+    for name, required, properties in (
+        ("Read", 1, {"file_path": _TEXT, "offset": _WHOLE, "limit": _WHOLE}),
+        ("Write", 2, {"file_path": _TEXT, "content": _TEXT}),
+        ("Edit", 3, {"file_path": _TEXT, "old": _TEXT, "new": _TEXT, "all": {"type": "boolean"}}),
+        ("Grep", 1, {"pattern": _TEXT, "mode": {"enum": ["content", "files", "count"]}}),
+        ("Search", 1, {"query": {"type": "string", "minLength": 2}, "sites": {"type": "array"}}),
+    )
+}
+_CODE = "def first(values):\n    return next(iter(values), None)\n\n\n" * 20
+CALLS: Sequence[tuple[str, Mapping[str, Any]]] = (
+    ("Read", {"file_path": "/home/me/project/main.py", "limit": 200}),
+    ("Read", {"offset": 20, "file_path": "README.md"}),
+    ("Write", {"file_path": "first.py", "content": _CODE}),
+    ("Write", {"file_path": "a.html", "content": "<ul>\n  <li>One</li>\n</ul>\n" * 20}),
+    ("Edit", {"file_path": "first.py", "old": _CODE[:56], "new": _CODE[:112], "all": False}),
+    ("Grep", {"pattern": "^class .*:$", "mode": "files"}),
+    ("Search", {"query": "constrained decoding", "sites": ["arxiv.org", "github.com"]}),
+)
+
 
 def run(arguments: Sequence[str]) -> int:
     """Run the benchmark of this name; return the exit code."""
@@ -41,6 +74,7 @@ def run(arguments: Sequence[str]) -> int:
         "tokens": tokens,
         "lookup": lookup,
         "restart": restart,
+        "grammar": grammar,
     }
     if not arguments or arguments[0] not in benchmarks:
         raise StartupError("Which benchmark?", f"Give one of: {', '.join(benchmarks)}.")
@@ -185,6 +219,84 @@ def parser(flags: Sequence[str]) -> None:
         typical = statistics.median(total for total, _ in runs) / len(pieces) * 1e6
         worst = min(slowest for _, slowest in runs) * 1e3
         print(f"{size:>10} B {len(pieces):>9} {typical:>9.1f} {worst:>9.2f}")
+
+
+def grammar(flags: Sequence[str]) -> None:
+    """Measure what constrained calls cost: with a tokenizer.json if given, or with a small one."""
+    if len(flags) > 1 or (flags and not Path(flags[0]).is_file()):
+        raise StartupError("bench grammar takes one file", "Give a tokenizer.json, or nothing.")
+    with tempfile.TemporaryDirectory() as folder:
+        write_checkpoint(Path(folder) / "model")
+        description = Path(flags[0] if flags else f"{folder}/model/tokenizer.json").read_text(
+            "utf-8"
+        )
+    tokenizer = Tokenizer.from_str(description)
+    ends = [i for text in ENDS if (i := tokenizer.token_to_id(text)) is not None]
+    before = _resident()
+    grammars = Grammars(description, tokenizer.get_vocab_size(), ends)
+    began = time.perf_counter()
+    grammars.compile('%llguidance {}\nstart: ""\n')
+    print(
+        f"Constrain calls with {tokenizer.get_vocab_size():,} tokens; their tables took "
+        f"{time.perf_counter() - began:.1f} s and {_resident() - before:.0f} MB, once a model.\n"
+        f"Processor time of the masks of {len(CALLS)} calls, token by token, and memory of a\n"
+        "matcher behind the first of them."
+    )
+    print(
+        f"{'tools':>6} {'write ms':>9} {'compile ms':>11} {'matcher KB':>11} {'mask us':>8} "
+        f"{'p99':>6} {'max':>6} {'take us':>8} {'forced':>7}"
+    )
+    for count in (1, 20, 60):
+        print(_constrained(grammars, tokenizer, count))
+
+
+def _constrained(grammars: Grammars, tokenizer: Tokenizer, count: int) -> str:
+    """Return the row of the table for this many tools."""
+    family = next(family for family in FAMILIES if family.template == "qwen3_coder")
+    tools = [
+        ToolSpec(f"{name}{i or ''}", parameters=parameters)
+        for i in range(count)
+        for name, parameters in TOOLS.items()
+    ][:count]
+    began = time.perf_counter()
+    written = family.grammar(tools, grammars)
+    wrote = time.perf_counter() - began
+    assert written is not None
+    began = time.perf_counter()
+    compiled = grammars.compile(written.whole)
+    compile_time = time.perf_counter() - began
+    row = np.zeros(grammars.words, dtype=np.int32)
+    masks, takes, forced = [], [], []
+    for name, arguments in CALLS:
+        matcher = compiled.matcher()
+        for token in tokenizer.encode(write(name, arguments), add_special_tokens=False).ids:
+            began = time.thread_time()
+            matcher.mask(row)
+            masked = time.thread_time()
+            if not matcher.consume(token):  # a tool that is not among so few
+                break
+            masks.append(masked - began)
+            takes.append(time.thread_time() - masked)
+        else:
+            forced.append((matcher.forced, matcher.taken))
+    before = _resident()
+    kept = [compiled.matcher() for _ in range(MATCHERS)]
+    for matcher, token in product(kept, tokenizer.encode(write(*CALLS[0])).ids):
+        matcher.consume(token)
+    size = (_resident() - before) / len(kept)
+    masks.sort()
+    share = sum(one for one, _ in forced) / sum(all_ for _, all_ in forced)
+    return (
+        f"{count:>6} {wrote * 1e3:>9.1f} {compile_time * 1e3:>11.1f} {size * 1e3:>11.0f} "
+        f"{statistics.median(masks) * 1e6:>8.0f} {masks[len(masks) * 99 // 100] * 1e6:>6.0f} "
+        f"{masks[-1] * 1e6:>6.0f} {statistics.mean(takes) * 1e6:>8.1f} {share:>7.0%}"
+    )
+
+
+def _resident() -> float:
+    """Return the megabytes of this process that are in memory."""
+    asked = subprocess.run(["ps", "-o", "rss=", "-p", str(os.getpid())], capture_output=True)
+    return int(asked.stdout or 0) / 1e3
 
 
 def _time_stream(pieces: Sequence[str]) -> tuple[float, float]:

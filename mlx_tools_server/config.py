@@ -18,6 +18,7 @@ from typing import Any
 from .errors import StartupError
 from .options import (
     BITS,
+    CONSTRAIN,
     COUNT,
     FROM_ZERO,
     GROUP_SIZE,
@@ -177,6 +178,12 @@ class ServerConfig:
         default=None,
         metadata=option(
             SAMPLING, COUNT, "--max-tokens", "longest answer (default: what is left of the context)"
+        ),
+    )
+    constrain: str = field(
+        default="calls",
+        metadata=option(
+            SAMPLING, CONSTRAIN, "--constrain", "calls to their schemas: calls, strict or off"
         ),
     )
     decode_concurrency: int = field(

@@ -125,6 +125,7 @@ class ToolsHandler(Connection):
             "in_flight": in_flight,
             "counts": dict(self._turns.counters.snapshot()),
             "kv_cache": self._turns.engine.cache_stats,
+            "grammars": self._turns.engine.guided,
         }
         self._send(200 if healthy else 503, body)
 

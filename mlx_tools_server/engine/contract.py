@@ -74,6 +74,7 @@ CONTRACT: dict[str, tuple[Any, str]] = {
     "PromptProcessingBatch.split": (PromptProcessingBatch, "self indices"),
     "PromptProcessingBatch.filter": (PromptProcessingBatch, "self keep"),
     "GenerationBatch.extract_cache": (GenerationBatch, "self idx"),
+    "GenerationBatch._step": (GenerationBatch, "self"),
     "BatchKVCache.__init__": (mlx_cache.BatchKVCache, "self left_padding"),
     "KVCache.merge": (mlx_cache.KVCache, "caches"),
     "BatchKVCache.extract": (mlx_cache.BatchKVCache, "self idx"),
@@ -144,6 +145,10 @@ USES: dict[str, tuple[Any, str]] = {
     "GenerationBatch.__init__": (
         GenerationBatch,
         "matcher",
+    ),
+    "GenerationBatch._step": (
+        GenerationBatch,
+        "model _next_tokens _next_logprobs",
     ),
     "GenerationBatch.next": (
         GenerationBatch,

@@ -33,10 +33,12 @@ from ..families import Parser
 from ..messages import ChatRequest, Message, Options, TextRequest
 from ..places import KV_FILES, kv_folder
 from .contract import check_contract
+from .guide import Counts, Guide, Plan
 from .jobs import Job, JobQueue
 from .kv import SIDE_TOKENS, KVCacheStore, fingerprint
 from .layers import PromptCache
 from .losses import common_length
+from .plans import Plans
 from .provider import LoadedModel, PinnedProvider, describe
 from .reader import Reader, ReaderSpec
 from .seams import GenerationLoop, arguments, loop_request
@@ -50,6 +52,8 @@ TIME_BUDGET = 0.03
 DISK_FLOOR = 10 * 10**9
 # A user's first message that has nothing in common with any other.
 _NEVER_SAID = "\ue100"
+# Bias of a token that must not come.
+NEVER = -1e9
 # Failures in a row with no job to blame, after which the loop is taken to be broken.
 MAX_FAILURES = 3
 
@@ -61,6 +65,7 @@ class Prompt:
     `opening` is what stands between the header of the answer's turn and its first token; None if
     the template's answers can't be replayed. `asked` says that it ends with a user's message, and
     `system` how many of its tokens are those of the system prompt and the tools, if that matters.
+    `plan` has the grammars that the answer follows, if any.
     """
 
     ids: tuple[int, ...]
@@ -68,6 +73,7 @@ class Prompt:
     opening: str | None = None
     asked: bool = False
     system: int = 0
+    plan: Plan | None = None
 
     @property
     def side(self) -> bool:
@@ -92,6 +98,8 @@ class Engine(GenerationLoop):
         self._model: LoadedModel | None = None
         self._load_error: Exception | None = None
         self._cache: KVCacheStore | None = None
+        self._plans: Plans | None = None
+        self._guided = Counts()
         self._failures = 0
         super().__init__(
             PinnedProvider(config), PromptCache(config.prompt_cache_size, config.prompt_cache_bytes)
@@ -130,6 +138,11 @@ class Engine(GenerationLoop):
         return {} if cache is None else cache.stats()
 
     @property
+    def guided(self) -> dict[str, int]:
+        """How many tokens followed a grammar, how many had no rival, and how many gave up."""
+        return self._guided.snapshot()
+
+    @property
     def model(self) -> LoadedModel:
         """The loaded model."""
         if self._model is None:
@@ -154,6 +167,8 @@ class Engine(GenerationLoop):
             self.model_provider.load_default()
             self._model = describe(self.model_provider, self._config, self._model_name)
             self._open_cache(self._model)
+            if not (self.distributed or self._config.draft_model):
+                self._plans = Plans(self._model, self._config.constrain)
         except Exception as error:  # noqa: BLE001  loading runs code of the model's own
             # Its frames hold what was loaded, and that must go in this thread.
             self._load_error = error.with_traceback(None)
@@ -200,7 +215,7 @@ class Engine(GenerationLoop):
         job, plain = spec if isinstance(spec, tuple) else (None, spec)
         if job is not None and job.reader is not None:
             return job.reader
-        model = self.model
+        model, plan = self.model, job.plan if job is not None else None
         if plain.raw:
             parser = Parser(stop=plain.stop)
         else:
@@ -209,10 +224,14 @@ class Engine(GenerationLoop):
                 thought_open=plain.thought_open,
                 first_call_only=plain.first_call_only,
                 stop=plain.stop,
+                constrained=plan is not None and plan.whole is not None,
             )
-        return Reader(
+        reader = Reader(
             parser, model.detokenizers.new(continues=plain.raw), model.eos, plain.max_tokens
         )
+        if plan is not None and plan.guides:
+            reader.guide = Guide(plan, parser, model.vocabulary, self._guided)
+        return reader
 
     def _recover(self, reason: str) -> bool:
         """Bring the jobs of a failed step to their own ends; return whether to go on."""
@@ -261,6 +280,7 @@ class Engine(GenerationLoop):
             opening=template.opening(pieces),
             asked=bool(request.messages) and request.messages[-1].role == "user",
             system=self._system_tokens(request, prompt.ids),
+            plan=self._plans.plan(request, thought_open=spec.thought_open) if self._plans else None,
         )
 
     def count_chat(self, request: ChatRequest) -> int:
@@ -344,6 +364,7 @@ class Engine(GenerationLoop):
     ) -> Iterator[Event]:
         job = Job(
             lambda job: self._loop_request(job, prompt, options, loaded),
+            prompt.plan,
             alone=self.sequential,
             distributed=self.distributed,
         )
@@ -365,12 +386,12 @@ class Engine(GenerationLoop):
         self, job: Job, prompt: Prompt, options: Options, loaded: Sequence[Any]
     ) -> tuple[Any, Any]:
         done = job.reader.tokens if job.reader else []
-        sampling = options.sampling
+        sampling, never = options.sampling, prompt.plan.forbidden if prompt.plan else ()
         args = arguments(
             spec=prompt.reader if self.distributed else (job, prompt.reader),
             sampling=sampling,
             processors={
-                "logit_bias": dict(sampling.logit_bias) or None,
+                "logit_bias": {**sampling.logit_bias, **dict.fromkeys(never, NEVER)} or None,
                 "repetition_penalty": sampling.repetition_penalty,
                 "repetition_context_size": sampling.repetition_context_size,
                 "presence_penalty": sampling.presence_penalty,
@@ -382,6 +403,7 @@ class Engine(GenerationLoop):
             num_draft_tokens=self._config.num_draft_tokens,
             logprobs=options.top_logprobs is not None,
             top_logprobs=options.top_logprobs or 0,
+            guided=lambda: job.reader if self.sequential else None,
         )
         request = loop_request(
             [*prompt.ids, *done],

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .guide import Plan
 from .reader import Reader
 from .seams import Context, answer_reader, interrupt
 
@@ -40,11 +41,13 @@ class Job:
     def __init__(
         self,
         build: Callable[[Job], tuple[Any, Any]],
+        plan: Plan | None = None,
         *,
         alone: bool = False,
         distributed: bool = False,
     ) -> None:
         self._build = build
+        self.plan = plan
         self._alone = alone
         self._distributed = distributed
         self._items: queue.SimpleQueue[Any] = queue.SimpleQueue()

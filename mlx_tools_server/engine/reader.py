@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from ..events import FinishReason, PartEnded, PartEvent
 from ..families import Parser
 from ..messages import ToolSpec
+from .guide import Guide
 from .tokens import Detokenizer
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ class Reader:
         self.finished = False
         self.cancelled = False
         self.fault: Exception | None = None
+        self.guide: Guide | None = None
+        self._ahead = False
         self._parser = parser
         self._detokenizer = detokenizer
         self._eos = eos
@@ -63,13 +66,26 @@ class Reader:
 
     def advance(self, token: int) -> bool:
         """Read a token; return whether the answer ends with it."""
+        if not self._ahead:
+            self.read_ahead(token)
+        self._ahead = False
+        return self.finished or self.cancelled
+
+    def read_ahead(self, token: int) -> None:
+        """Read a token that the next call of `advance` brings, for the guide's sake."""
+        self._ahead = True
+        if self.finished:
+            return
         try:
             self._read(token)
+            if self.guide is not None:
+                self.guide.read(token)
+                if self.finished:
+                    self.guide.close()
         except Exception as error:  # the batch of other answers must go on
             log.exception("an answer could not be read")
             self.fault = error
             self.finished = True
-        return self.finished or self.cancelled
 
     def _read(self, token: int) -> None:
         if token in self._eos:

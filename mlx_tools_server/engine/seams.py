@@ -13,18 +13,20 @@ import gc
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import mlx.core as mx
 from mlx_lm import load, server
+from mlx_lm.generate import GenerationBatch
 from mlx_lm.server import APIHandler, ModelProvider
 from mlx_lm.server import GenerationContext as Context
 from mlx_lm.tokenizer_utils import NewlineTokenizer, TokenizerWrapper
 
 from .layers import PromptCache
+from .masks import Bits, masked, open_mask
 from .sampling import sampler
 
 __all__ = [
@@ -37,8 +39,22 @@ __all__ = [
 ]
 
 
+class Guide(Protocol):
+    """Says which tokens may come next in one answer."""
+
+    def fill(self, row: Bits) -> bool:
+        """Set the bits of the tokens that are allowed; False, and no bit, if all are."""
+
+
 class AnswerReader(Protocol):
     """Sees each token of one answer in the generation loop, and may end the answer there."""
+
+    @property
+    def guide(self) -> Guide | None:
+        """What says which tokens may come, if anything does."""
+
+    def read_ahead(self, token: int) -> None:
+        """Read a token before the loop hands it over, so that the guide knows what follows it."""
 
     def advance(self, token: int) -> bool:
         """Read a token; True ends the answer, and its KV cache is kept."""
@@ -218,7 +234,7 @@ def arguments(
     *, spec: Any, sampling: Any, processors: dict[str, Any], max_tokens: int, **rest: Any
 ) -> Any:
     """Return a request's arguments. All name the same model: another would drain the batch."""
-    return server.GenerationArguments(
+    return LoopArguments(
         model=server.ModelDescription("default_model", "default_model", None),
         sampling=sampling,
         logits=server.LogitsProcessorArguments(**processors),
@@ -263,6 +279,82 @@ class _Batches(server.BatchGenerator):
         for layers, tokens in self.extract_cache(computing).values():
             keep(tokens, layers)
         return told
+
+
+_stock_step = GenerationBatch._step
+
+
+def _step(self: Any) -> Any:
+    """Take a step of a batch; answers that have a guide draw from what it allows.
+
+    The forward pass is on its way before the tokens before it are read: the guides work meanwhile.
+    """
+    guides = [getattr(reader, "guide", None) for reader in self._matchers]
+    if not any(guides):
+        return _stock_step(self)
+    model, before = self.model, self._next_tokens
+    # A batch that has drawn nothing yet begins with the last tokens of its prompts.
+    drawn = bool(self._next_logprobs)
+
+    def guided(inputs: mx.array, cache: Any) -> mx.array:
+        logits = model(inputs, cache=cache)
+        mx.async_eval(logits)
+        bits = open_mask(len(guides), logits.shape[-1])
+        filled = False
+        for row, (guide, token) in enumerate(zip(guides, before.tolist(), strict=True)):
+            if guide is not None:
+                if drawn:
+                    self._matchers[row].read_ahead(token)
+                filled |= guide.fill(bits[row])
+        return masked(logits, bits) if filled else logits
+
+    self.model = guided
+    try:
+        return _stock_step(self)
+    finally:
+        self.model = model
+
+
+GenerationBatch._step = _step
+
+
+@dataclass
+class LoopArguments(server.GenerationArguments):
+    """A request's arguments; `guided` returns its reader, if it is served alone and has a guide."""
+
+    guided: Callable[[], AnswerReader | None] = lambda: None
+
+
+class _Guided:
+    """Does for an answer that is served alone what `_step` does in a batch."""
+
+    def __init__(self, reader: AnswerReader, guide: Guide) -> None:
+        self._reader = reader
+        self._guide = guide
+        self._drawn = False
+
+    def __call__(self, tokens: mx.array, logits: mx.array) -> mx.array:
+        if self._drawn:
+            token: Any = tokens[-1].item()
+            self._reader.read_ahead(token)
+        self._drawn = True
+        bits = open_mask(1, logits.shape[-1])
+        return masked(logits, bits) if self._guide.fill(bits[0]) else logits
+
+
+_stock_processors = server._make_logits_processors
+
+
+def _processors(args: Any) -> list[Any]:
+    made: list[Any] = _stock_processors(args)
+    reader = args.guided()
+    if reader is not None and reader.guide is not None:
+        made.append(_Guided(reader, reader.guide))
+    return made
+
+
+# The loop calls this module function by its name.
+server._make_logits_processors = _processors
 
 
 # Each generation thread has its own.

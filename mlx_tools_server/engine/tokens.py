@@ -52,6 +52,11 @@ class PromptEncoder:
         self._plain.no_truncation()
         self._plain.no_padding()
 
+    @property
+    def description(self) -> str | None:
+        """The tokenizer as JSON; None if Python code helps it."""
+        return None if self._slow is not None else str(self._full.to_str())
+
     def encode(self, pieces: Sequence[Piece]) -> list[int]:
         """Return the ids of a rendered prompt."""
         ids: list[int] = []

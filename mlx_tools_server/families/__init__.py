@@ -8,16 +8,30 @@ Rules of this folder:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from ..grammar.answers import AnswerGrammar, Thought, json_answer
+from ..grammar.nodes import Engine
 from ..messages import ToolSpec
-from .parser import Parser, Thinking
+from .parser import Begun, Parser, Thinking
+from .shapes import tag_grammar
 from .shapes.tag_call import TagCallParser
+from .shapes.tag_grammar import CallGrammar
 from .shapes.tag_value import CLOSE, OPEN
 from .shapes.whole_call import ForeignFormat, WholeCallParser
 
-__all__ = ["FAMILIES", "Family", "ForeignFormat", "Parser", "Thinking", "detect"]
+__all__ = [
+    "FAMILIES",
+    "Begun",
+    "CallGrammar",
+    "Family",
+    "ForeignFormat",
+    "Parser",
+    "Thinking",
+    "detect",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +59,12 @@ class Family:
         thought_open: bool = False,
         first_call_only: bool = False,
         stop: Sequence[str] = (),
+        constrained: bool = False,
     ) -> Parser:
-        """Return a parser for one answer; without tools, nothing is read as a call."""
+        """Return a parser for one answer; without tools, nothing is read as a call.
+
+        `constrained` says that the whole answer follows a grammar of this family.
+        """
         if self.form is not None:
             return WholeCallParser(
                 self.form,
@@ -62,8 +80,58 @@ class Family:
                 thinking=self.thinking,
                 thought_open=thought_open,
                 stop=stop,
+                constrained=constrained,
             )
         return Parser(thinking=self.thinking, thought_open=thought_open, stop=stop)
+
+    def grammar(
+        self,
+        tools: Sequence[ToolSpec],
+        engine: Engine,
+        *,
+        name: str = "",
+        parallel: bool = True,
+        strict: Collection[str] = (),
+        answer: Mapping[str, Any] | None = None,
+        thought_open: bool = False,
+        loose: bool = False,
+    ) -> CallGrammar | None:
+        """Return the grammars of calls of these tools; None if the family's form has none.
+
+        `name` is the only tool that may be called, if there is one, and without `parallel` one
+        call is all. Values of tools in `strict` hold no tags of the form, so that nothing but whole
+        calls of their schema can come. `answer` is the schema of the JSON that may be said instead.
+        A `loose` grammar ensures names and types only: for schemas whose own can't be compiled.
+        """
+        if not self.marks:
+            return None
+        return tag_grammar.calls(
+            tools,
+            engine,
+            thought=self._thought(opened=thought_open),
+            name=name,
+            parallel=parallel,
+            strict=strict,
+            answer=answer,
+            loose=loose,
+        )
+
+    def answer_grammar(
+        self,
+        schema: Mapping[str, Any],
+        engine: Engine,
+        *,
+        thought_open: bool = False,
+        loose: bool = False,
+    ) -> AnswerGrammar:
+        """Return the grammar of an answer that is JSON by this schema."""
+        thought = self._thought(opened=thought_open)
+        return json_answer(schema, engine, thought=thought, loose=loose)
+
+    def _thought(self, *, opened: bool) -> Thought | None:
+        if self.thinking is None:
+            return None
+        return Thought(self.thinking.open, self.thinking.close, opened)
 
 
 _TAG_CALL = ("<tool_call>\n<function=", "<tool_call>\\n<function=")

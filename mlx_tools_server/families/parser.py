@@ -27,6 +27,17 @@ class Thinking:
     close: str = "</think>"
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A call that has certainly begun: the text behind its opener so far, which is mostly "".
+
+    `wrapped` calls end with their wrapper, bare ones with themselves.
+    """
+
+    text: str
+    wrapped: bool
+
+
 class Parser:
     """Reads generated text into part events; one instance reads one answer.
 
@@ -85,6 +96,22 @@ class Parser:
         return self._thought
 
     # What the shapes override.
+
+    @property
+    def begun(self) -> Begun | None:
+        """The call that has begun and that a grammar may take over now; None at any other time."""
+        return None
+
+    @property
+    def let_go(self) -> bool:
+        """Whether a grammar has let go of a call, so that it may be any."""
+        return False
+
+    def constrain(self) -> None:
+        """Say that a grammar takes over the call that has begun.
+
+        Its values end by the grammar's rule from here on, even if the grammar gives up on the way.
+        """
 
     @property
     def _call_markers(self) -> Sequence[str]:

@@ -97,7 +97,9 @@ ITEMS: dict[str, tuple[Any, tuple[Message, ...]]] = {
     "thoughts between calls": (
         [thought("r"), call(), thought("s"), call("c2")], (answer("", "rs", made(), made("c2")),)
     ),
-    "two texts in a row are one answer": ([said("a"), said("b"), call()], (answer("ab", "", made()),)),
+    "two texts in a row are one answer": (
+        [said("a"), said("b"), call()], (answer("ab", "", made()),)
+    ),
     "a user's message ends an answer": (
         [said("a"), USER, said("b")], (answer("a"), HI, answer("b"))
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -56,16 +57,23 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 
 
 def write_random(
-    folder: Path, architecture: str = "qwen3", *, head_dim: int = 16, seed: int = 0
+    folder: Path,
+    architecture: str = "qwen3",
+    *,
+    head_dim: int = 16,
+    seed: int = 0,
+    words: Sequence[str] = (),
 ) -> Path:
     """Write a small model in float32 that speaks at random; return its folder.
 
-    Its tokenizer and template are those of the scripted checkpoint. The head's weights are large,
-    so that which token is likeliest does not hang on the last bit.
+    Its tokenizer and template are those of the scripted checkpoint, with `words` as tokens of their
+    own. The head's weights are large, so that which token is likeliest does not hang on the last
+    bit.
     """
     write_checkpoint(folder)
     (folder / "model.py").unlink()
     scripted = json.loads((folder / "config.json").read_text())
+    _add_words(folder, words)
     config = {
         **_COMMON,
         **ARCHITECTURES[architecture],
@@ -82,6 +90,19 @@ def write_random(
     mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "mlx"})
     (folder / "config.json").write_text(json.dumps(config))
     return folder
+
+
+def _add_words(folder: Path, words: Sequence[str]) -> None:
+    """Give a tokenizer more tokens, of ASCII text, in place of those that it learned last."""
+    path = folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    model = tokenizer["model"]
+    for word in words:
+        merge = model["merges"].pop()
+        learned = "".join(merge if isinstance(merge, list) else merge.split(" "))
+        spelled = word.replace("\n", "\u010a").replace(" ", "\u0120")
+        model["vocab"][spelled] = model["vocab"].pop(learned)
+    path.write_text(json.dumps(tokenizer))
 
 
 def _drawn(value: mx.array) -> mx.array:

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from ..cases import CASES, Case
-from .live import Live
+from .live import Live, serve
 
 pytestmark = pytest.mark.mlx
+
+
+@pytest.fixture(scope="module")
+def free(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """Return a server whose model may write its calls as badly as it likes."""
+    with serve(tmp_path_factory.mktemp("free"), "--constrain", "off") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def free_thinker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """Return the same for a model that thinks."""
+    folder, flags = tmp_path_factory.mktemp("free_thinker"), ("--constrain", "off")
+    with serve(folder, *flags, template="qwen3_5", thinking=True, hybrid=True) as server:
+        yield server
 
 
 def fields(case: Case, server: Live) -> dict[str, Any]:
@@ -29,9 +45,9 @@ def fields(case: Case, server: Live) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.id}-{case.level}")
-def test_case(case: Case, live: Live, thinker: Live) -> None:
+def test_case(case: Case, free: Live, free_thinker: Live) -> None:
     """A client gets what the table says, and the same whether it streams or not."""
-    server = thinker if case.options.get("thinking") else live
+    server = free_thinker if case.options.get("thinking") else free
     request = fields(case, server)
 
     whole = server.chat(case.model_output, **request)["choices"][0]

@@ -140,7 +140,7 @@ def test_session(server: Live) -> None:
         title = pool.submit(
             session.side,
             "Write a title.",
-            user("A title")["content"],
+            user('{"title": "Bells"}')["content"],
             model="claude-haiku-5-5",
             output_config={"format": {"type": "json_schema", "schema": {"type": "object"}}},
         )

@@ -76,6 +76,57 @@ def test_session_of_six_turns(demo: Live, tmp_path: Path) -> None:
     assert cached == sorted(set(cached))
 
 
+def ask(demo: Live, folder: Path, text: str, **fields: Any) -> dict[str, Any]:
+    """Return the message that answers a wish."""
+    folder.mkdir()
+    body = {"messages": [{"role": "user", "content": text}], "tools": Tools(folder).specs}
+    answer = demo.post("/v1/chat/completions", {**body, "max_tokens": 200, **fields}).json()
+    message: dict[str, Any] = answer["choices"][0]["message"]
+    return message
+
+
+def made(message: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the names and arguments of a message's calls."""
+    functions = [call["function"] for call in message.get("tool_calls", ())]
+    return [(one["name"], json.loads(one["arguments"])) for one in functions]
+
+
+def test_tool_choice(demo: Live, tmp_path: Path) -> None:
+    """Where it would chat, a call comes if one is demanded; and none comes if none may."""
+    named = {"type": "function", "function": {"name": "add_numbers"}}
+    schemas = {tool["function"]["name"]: tool["function"] for tool in Tools(tmp_path).specs}
+
+    assert made(ask(demo, tmp_path / "a", "hello")) == []
+    ((name, arguments),) = made(ask(demo, tmp_path / "b", "hello", tool_choice="required"))
+    assert set(arguments) == set(schemas[name]["parameters"]["required"])
+    ((name, arguments),) = made(ask(demo, tmp_path / "c", "thanks", tool_choice=named))
+    assert (name, {type(value) for value in arguments.values()}) == ("add_numbers", {int})
+    assert made(ask(demo, tmp_path / "d", WISHES[0], tool_choice="none")) == []
+
+
+def test_words_for_numbers(demo: Live, tmp_path: Path) -> None:
+    """A prompt that says "three" still gives integers where the schema wants them."""
+    ((name, arguments),) = made(ask(demo, tmp_path / "a", "add three and 4"))
+
+    assert name == "add_numbers"
+    assert {type(value) for value in arguments.values()} == {int}
+
+
+def test_json_schema(demo: Live, tmp_path: Path) -> None:
+    """An answer is the JSON of its schema, though the model knows nothing of JSON."""
+    fields = {"ok": {"type": "boolean"}, "count": {"type": "integer"}}
+    schema = {
+        "type": "object",
+        "properties": fields,
+        "required": ["ok", "count"],
+        "additionalProperties": False,
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    told = json.loads(ask(demo, tmp_path / "a", "hello", tools=[], response_format=form)["content"])
+
+    assert {name: type(value) for name, value in told.items()} == {"ok": bool, "count": int}
+
+
 def test_once() -> None:
     """`demo --once` shows the calls, their results and the cached share, and ends."""
     result = subprocess.run(

@@ -129,13 +129,20 @@ class Conversation:
 
 
 @pytest.fixture(scope="module")
-def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """Return a server of a model whose layers can't be cut back."""
-    with serve(tmp_path_factory.mktemp("hybrid"), hybrid=True) as server:
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """Return a server whose model may write its calls in any style."""
+    with serve(tmp_path_factory.mktemp("plain"), "--constrain", "off") as server:
         yield server
 
 
-@pytest.mark.parametrize("model", ["live", "hybrid"])
+@pytest.fixture(scope="module")
+def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """Return a server of a model whose layers can't be cut back."""
+    with serve(tmp_path_factory.mktemp("hybrid"), "--constrain", "off", hybrid=True) as server:
+        yield server
+
+
+@pytest.mark.parametrize("model", ["plain", "hybrid"])
 @pytest.mark.parametrize("style", STYLES)
 def test_nothing_is_computed_twice(style: str, model: str, request: pytest.FixtureRequest) -> None:
     """In twenty requests of tool use all of the history comes from the KV cache."""
@@ -146,7 +153,7 @@ def test_nothing_is_computed_twice(style: str, model: str, request: pytest.Fixtu
     assert conversation.lost == 0
 
 
-@pytest.mark.parametrize("model", ["live", "hybrid"])
+@pytest.mark.parametrize("model", ["plain", "hybrid"])
 def test_two_agents(model: str, request: pytest.FixtureRequest) -> None:
     """Two conversations that take turns lose nothing by each other."""
     server = request.getfixturevalue(model)
@@ -158,7 +165,7 @@ def test_two_agents(model: str, request: pytest.FixtureRequest) -> None:
     assert [agent.lost for agent in agents] == [0, 0]
 
 
-@pytest.mark.parametrize("model", ["live", "hybrid"])
+@pytest.mark.parametrize("model", ["plain", "hybrid"])
 def test_side_requests(model: str, request: pytest.FixtureRequest) -> None:
     """A title is asked for before each turn, and the conversation loses nothing by it."""
     server = request.getfixturevalue(model)
@@ -170,12 +177,12 @@ def test_side_requests(model: str, request: pytest.FixtureRequest) -> None:
     assert conversation.lost == 0
 
 
-def test_one_call_at_a_time(live: Live) -> None:
+def test_one_call_at_a_time(plain: Live) -> None:
     """With parallel calls refused, what the model began to say behind its call is left out."""
     style = Style("I look.\n\n" + PLAIN + "\n" + PLAIN)
-    cut = Conversation(live, style, {"parallel_tool_calls": False})
+    cut = Conversation(plain, style, {"parallel_tool_calls": False})
     cut.turn()
-    whole = Conversation(live, STYLES["the template's form"])
+    whole = Conversation(plain, STYLES["the template's form"])
     whole.turn()
 
     assert cut.growth == whole.growth
@@ -204,15 +211,15 @@ def test_preserved_thoughts(tmp_path: Path) -> None:
     assert conversation.lost == 0
 
 
-def test_changed_call(live: Live) -> None:
+def test_changed_call(plain: Live) -> None:
     """A call that the client really changed is what the client says it was."""
     style = Style(call("Bash", command="ls"), lambda args: {**args, "command": "ls -la /tmp"})
-    changed = Conversation(live, style)
+    changed = Conversation(plain, style)
     changed.turn()
-    plain = Conversation(live, Style(call("Bash", command="ls -la /tmp")))
-    plain.turn()
+    other = Conversation(plain, Style(call("Bash", command="ls -la /tmp")))
+    other.turn()
 
-    assert changed.growth == plain.growth
+    assert changed.growth == other.growth
 
 
 def test_template_history(tmp_path: Path) -> None:

@@ -17,10 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...events import PartEvent
 from ...jsontext import dumps
 from ...schema import Parameters, container
 from ..arguments import Arguments
-from ..parser import Parser
+from ..parser import Begun, Parser
 from ..tape import Steps
 from .tag_value import (
     CLOSE,
@@ -30,6 +31,7 @@ from .tag_value import (
     MAX_REPEATED,
     OPEN,
     PARAMETER,
+    Rule,
     Value,
     tag_name,
 )
@@ -37,6 +39,8 @@ from .tag_value import (
 # What may follow behind the name of a tool.
 BODY = (PARAMETER, END_PARAMETER, END_FUNCTION, CLOSE, FUNCTION, "{")
 WORD_END = re.compile(r"[ \t\r\n<]")
+# The text of a call that has begun is asked for at every token; more of it comes in no token.
+MAX_BEGUN = 1 << 20
 JSON_MARK = re.compile(r'[{}\[\]"\\]')
 
 
@@ -63,32 +67,73 @@ class _Header:
 
 
 class TagCallParser(Parser):
-    """Reads tag calls; `tools` are the JSON Schemas of the parameters of those on offer."""
+    """Reads tag calls; `tools` are the JSON Schemas of the parameters of those on offer.
+
+    A `constrained` answer follows a grammar as a whole: a call is all of it, or stands behind the
+    thought, and none stands in a thought or a text.
+    """
 
     def __init__(
         self,
         tools: Mapping[str, Mapping[str, Any]],
         *,
         first_call_only: bool = False,
+        constrained: bool = False,
         **base: Any,
     ) -> None:
         self._tools = tools
         self._first_call_only = first_call_only
         self._called = False
+        self._constrained = constrained
+        self._rule = Rule()
+        # The call that a grammar may take over: while its name is awaited, where on the tape that
+        # begins; once it is certain, all of it so far. And whether a grammar has taken it over.
+        self._name_at: int | None = None
+        self._begun: Begun | None = None
+        self._taken_over = False
         super().__init__(**base)
+
+    def feed(self, text: str) -> list[PartEvent]:
+        """Read more text and return the events that are certain by now."""
+        self._begun = None
+        return super().feed(text)
+
+    @property
+    def begun(self) -> Begun | None:
+        """The call that has begun and that a grammar may take over now; None at any other time."""
+        if self._taken_over or self._constrained or self.stopped:
+            return None
+        if self._name_at is not None:
+            return Begun(self._tape.peek(self._name_at, MAX_BEGUN), True)
+        return self._begun
+
+    @property
+    def let_go(self) -> bool:
+        """Whether a grammar has let go of a call, so that it may be any."""
+        return self._rule.let_go
+
+    def constrain(self) -> None:
+        """Say that a grammar takes over the call that has begun."""
+        self._taken_over = True
+        self._rule.constrained = True
 
     @property
     def _call_markers(self) -> tuple[str, ...]:
+        if self._constrained and (self._thought or self._last_kind == "text"):
+            return ()
         return (OPEN, FUNCTION)
 
     def _call(self, marker: str) -> Steps[bool]:
         if marker == OPEN:
             newline = yield from self._tape.literal(len(OPEN), ("\n", "\r\n"))
             mention = self._in_code_span and not newline
-            header = None if mention else (yield from self._wrapped_header(0))
+            certain = self._line_start or bool(newline)
+            header = None if mention else (yield from self._wrapped_header(0, awaited=certain))
         else:
             header = yield from self._bare_header()
+        self._name_at = None
         if header is None:
+            self._taken_over = False
             return False
         while header is not None:
             wrapped = header.wrapped
@@ -106,8 +151,11 @@ class TagCallParser(Parser):
 
     # What opens a call.
 
-    def _wrapped_header(self, offset: int) -> Steps[_Header | None]:
-        """Look behind `<tool_call>`, which may be doubled, for what makes it a call."""
+    def _wrapped_header(self, offset: int, *, awaited: bool = False) -> Steps[_Header | None]:
+        """Look behind `<tool_call>`, which may be doubled, for what makes it a call.
+
+        `awaited` says that nothing but a name is missing behind `<function=`.
+        """
         tape = self._tape
         tag = OPEN
         for _ in range(MAX_REPEATED):
@@ -116,14 +164,18 @@ class TagCallParser(Parser):
             offset = yield from tape.space(offset + len(OPEN))
             tag = yield from tape.literal(offset, (FUNCTION, PARAMETER, CLOSE, OPEN, "{"))
         if tag == "{":
-            quote = yield from tape.space(offset + 1)
-            marked = yield from tape.literal(quote, ('"', "'"))
-            return _Header(offset, json=True) if marked else None
+            return (yield from self._json_header(offset))
         if tag == CLOSE:
             return _Header(offset) if self._line_start else None
         if tag not in (FUNCTION, PARAMETER):
             return None
-        found = yield from self._function_name(offset + len(tag))
+        return (yield from self._wrapped_name(tag, offset + len(tag), awaited=awaited))
+
+    def _wrapped_name(self, tag: str, offset: int, *, awaited: bool) -> Steps[_Header | None]:
+        """Read the name behind this tag, and look whether a call follows it."""
+        if tag == FUNCTION and awaited:
+            self._name_at = offset
+        found = yield from self._function_name(offset)
         if found is None:
             return None
         offered = found[0] in self._tools
@@ -131,10 +183,16 @@ class TagCallParser(Parser):
         if not offered and tag == PARAMETER:
             return None
         if not offered or not self._line_start:  # then it may only be mentioned
-            body = yield from tape.space(found[1])
-            if not (yield from tape.literal(body, BODY)):
+            body = yield from self._tape.space(found[1])
+            if not (yield from self._tape.literal(body, BODY)):
                 return None
+        self._begin(offset, wrapped=True)
         return _Header(found[1], found[0])
+
+    def _json_header(self, offset: int) -> Steps[_Header | None]:
+        quote = yield from self._tape.space(offset + 1)
+        marked = yield from self._tape.literal(quote, ('"', "'"))
+        return _Header(offset, json=True) if marked else None
 
     def _function_name(self, offset: int) -> Steps[tuple[str, int] | None]:
         """Read a tool's name; some models put a closer where its `>` should be."""
@@ -156,6 +214,7 @@ class TagCallParser(Parser):
         body = yield from tape.space(found[1])
         if not (yield from tape.literal(body, (PARAMETER, END_FUNCTION))):
             return None
+        self._begin(len(FUNCTION), wrapped=False)
         return _Header(found[1], found[0], wrapped=False)
 
     def _behind_call(self, *, wrapped: bool) -> Steps[_Header | None]:
@@ -183,12 +242,22 @@ class TagCallParser(Parser):
             return None
         if tag == "{":
             return _Header(offset, json=True)
-        found = yield from tag_name(tape, offset + len(tag), self._tools)
-        return _Header(found[1], found[0]) if found else None
+        self._name_at = offset + len(tag)
+        found = yield from tag_name(tape, self._name_at, self._tools)
+        self._name_at = None
+        if found is None:
+            self._taken_over = False
+            return None
+        self._begin(offset + len(tag), wrapped=True)
+        return _Header(found[1], found[0])
+
+    def _begin(self, name_at: int, *, wrapped: bool) -> None:
+        self._begun = Begun(self._tape.peek(name_at, MAX_BEGUN), wrapped)
 
     # A call.
 
     def _named_call(self, name: str) -> Steps[None]:
+        self._rule.constrained = self._constrained or self._taken_over
         self._begin_call(name)
         arguments = Arguments(self._pieces.append)
         junk: list[str] = []
@@ -196,6 +265,8 @@ class TagCallParser(Parser):
         if complete:
             arguments.close()
         self._end(complete=complete)
+        self._begun = None
+        self._taken_over = False
         self._say("".join(junk))
 
     def _begin_call(self, name: str) -> None:
@@ -243,6 +314,7 @@ class TagCallParser(Parser):
             declared=parameters.declared,
             seen=arguments.seen,
             lacks=self._lacks,
+            rule=self._rule,
         )
         return (yield from value.read())
 

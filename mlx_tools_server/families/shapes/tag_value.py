@@ -14,12 +14,17 @@ Rules of this file:
 - A parameter that begins at the start of a line, declared and not used yet, ends a value whose
   closer was forgotten.
 - Exactly one newline on each side is framing; everything else is payload.
+- In a constrained call a grammar (`tag_grammar`) decides instead: a closer alone on its line ends a
+  value if `<parameter` or `</` begins the next one, and all else is payload. A line that begins
+  with another tag makes the grammar let go; from there, and for a closer that such a tag follows,
+  the rules above count. `docs/decisions/005` has the reasons.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container
+from dataclasses import dataclass
 
 from ..arguments import Argument
 from ..tape import SPACE, Steps, Tape
@@ -28,6 +33,12 @@ OPEN, CLOSE = "<tool_call>", "</tool_call>"
 FUNCTION, END_FUNCTION = "<function=", "</function>"
 PARAMETER, END_PARAMETER = "<parameter=", "</parameter>"
 TAG = re.compile("<")
+
+# A line of a constrained text that begins with one of these may be payload or not.
+OPENERS, CLOSERS = (FUNCTION, PARAMETER), (END_FUNCTION, CLOSE)
+TAGS = (*OPENERS, *CLOSERS)
+# What begins right behind a closer that ends a constrained value.
+BEHIND = (PARAMETER[:-1], "</")
 
 # Repetitions of one tag that still count as one: more is not a slip of the pen but text.
 MAX_REPEATED = 8
@@ -82,6 +93,14 @@ class _Nest:
         return True
 
 
+@dataclass(slots=True)
+class Rule:
+    """Whether a grammar decides where the values of a call end, and whether one has let go."""
+
+    constrained: bool = False
+    let_go: bool = False
+
+
 class Value:
     """One value while it is read.
 
@@ -97,16 +116,19 @@ class Value:
         declared: Container[str],
         seen: Container[str],
         lacks: Callable[[str, str], bool],
+        rule: Rule,
     ) -> None:
         self._tape = tape
         self._argument = argument
         self._declared = declared
         self._seen = seen
         self._lacks = lacks
+        self._rule = rule
         self._newline = ""
         self._tail = ""
         self._empty = True
         self._line_start = False
+        self._line_begins = False
         self._lines = _Nest()
         self._inline = _Nest()
 
@@ -114,7 +136,7 @@ class Value:
         """Take the value and its closer; return False if the text was cut before that."""
         tape = self._tape
         self._newline = yield from tape.literal(0, ("\n", "\r\n"))
-        self._line_start = bool(self._newline)
+        self._line_start = self._line_begins = bool(self._newline)
         tape.take(len(self._newline))
         while True:
             self._write(tape.take_until(TAG))
@@ -144,6 +166,7 @@ class Value:
         self._empty = False
         _, newline, line = text.rpartition("\n")
         self._line_start = (bool(newline) or self._line_start) and not line.strip(SPACE)
+        self._line_begins = bool(newline) and not line
         text = self._tail + text
         endings = ("\n",) if self._newline == "\n" else ("\r\n", "\n", "\r")
         self._tail = next((ending for ending in endings if text.endswith(ending)), "")
@@ -164,6 +187,11 @@ class Value:
         """Return the closer that ends the value here ("" for an implied one), None if none."""
         tags = (END_PARAMETER, END_FUNCTION, CLOSE, FUNCTION, PARAMETER[:-1])
         tag = yield from self._tape.literal(0, tags)
+        if self._rule.constrained:
+            closes = yield from self._grammar_closes(tag)
+            if closes is not None or (self._tape.starved and self._tape.cut):
+                return tag if closes else None
+            self._rule.constrained, self._rule.let_go = False, True
         ends = False
         if tag == END_PARAMETER:
             ends = yield from self._parameter_ends((yield from self._alone(len(tag))))
@@ -179,6 +207,24 @@ class Value:
             if found:
                 yield from self._opens(tag, *found)
         return "" if ends else None
+
+    def _grammar_closes(self, tag: str) -> Steps[bool | None]:
+        """Return whether a constrained value ends here; None where its grammar has let go."""
+        tape = self._tape
+        if tag != END_PARAMETER:
+            opens = self._line_begins and (yield from tape.literal(0, TAGS))
+            return None if opens else False
+        behind = len(tag)
+        if self._line_begins:
+            if not (yield from tape.literal(behind, ("\n",))):
+                return None
+            if (yield from tape.literal(behind + 1, BEHIND)):
+                return True
+        offset = yield from tape.space(behind)
+        if (yield from tape.at_end(offset)):
+            return None
+        apart = tape.peek(behind, offset).endswith("\n")
+        return None if apart and (yield from tape.literal(offset, TAGS)) else False
 
     def _alone(self, behind: int) -> Steps[bool]:
         """Return whether the tag that ends there has its line for itself, as the value has."""
