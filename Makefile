@@ -54,6 +54,7 @@ wheel: $(BIN)/.test  ## build the wheel
 bench: $(BIN)/.run  ## measure parsing, the look-up of what is kept, and the built-in model
 	$(BIN)/python -m mlx_tools_server bench parser
 	$(BIN)/python -m mlx_tools_server bench lookup
+	$(BIN)/python -m mlx_tools_server bench grammar
 	$(BIN)/python -m mlx_tools_server bench restart
 	$(BIN)/python -m mlx_tools_server bench tokens
 

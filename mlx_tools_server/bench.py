@@ -13,6 +13,8 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -21,7 +23,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from .child import Answer, Child, serving, tool
+from .child import Answer, Child, Delta, serving, tool
 from .dialects.chat import ChatEncoder
 from .engine.scripted import write_checkpoint
 from .errors import StartupError
@@ -32,6 +34,7 @@ from .grammar.matching import Grammars
 from .kv import BLOCK, MemoryTier, Record, Store, chain, entries, seed
 from .messages import ChatRequest, Message, ToolSpec
 from .places import KV_FILES
+from .templates import read_ours
 
 TOKEN_CHARACTERS = 4
 REPEATS = 5
@@ -42,6 +45,8 @@ STOCK_TOKENS = 20_000
 SIZES = (2_000, 20_000, 200_000, 2_000_000)
 
 MATCHERS = 4_000
+STREAMS = (1, 8)
+STREAM_WORDS = 400
 ENDS = ("<|im_end|>", "<|endoftext|>")
 
 _TEXT, _WHOLE = {"type": "string"}, {"type": "integer", "minimum": 0}
@@ -156,7 +161,7 @@ def restart(flags: Sequence[str]) -> None:
 
     def ask(child: Child, messages: Sequence[Mapping[str, Any]]) -> Answer:
         body = {"model": "m", "messages": messages, "max_tokens": 20}
-        return child.ask(body, lambda _: None)
+        return child.ask(body, _unseen)
 
     with tempfile.TemporaryDirectory() as folder:
         with serving(*flags, "--kv-dir", folder) as child:
@@ -190,11 +195,10 @@ def tokens(flags: Sequence[str]) -> None:
             text = " ".join(f"river{i} stone" for _ in range(8))
             wish = {"role": "user", "content": f'Write "{text}" to notes{i}.txt'}
             body = {"model": "m", "messages": [wish], "tools": offered, "max_tokens": 100}
-            answer = child.ask(body, lambda _: None)
-            decoded = answer.usage["completion_tokens"] - 1
+            answer = child.ask(body, _unseen)
             # The first request warms up.
-            if i and decoded > 0:
-                rates.append(decoded / (answer.seconds - answer.first))
+            if i and answer.usage["completion_tokens"] > 1:
+                rates.append(_rate(answer))
                 firsts.append(answer.first)
     if not rates:
         raise StartupError("The model said nothing", "Measure another one.")
@@ -248,6 +252,41 @@ def grammar(flags: Sequence[str]) -> None:
     )
     for count in (1, 20, 60):
         print(_constrained(grammars, tokenizer, count))
+    _streams()
+
+
+def _streams() -> None:
+    """Print how fast streams of one call are, constrained and free, in turns."""
+    said = write("write_file", {"path": "a.txt", "content": "word " * STREAM_WORDS})
+    wish = {"role": "user", "content": f"[[SCRIPT]]{said}[[/SCRIPT]]"}
+    offered = [tool("write_file", "Write a file.", path="File", content="Text")]
+    body = {"model": "m", "messages": [wish], "tools": offered}
+    print(
+        f"\nStreams of a call with {STREAM_WORDS} words, from the scripted checkpoint over HTTP.\n"
+        f"Tokens/s of one stream, median of {REPEATS} runs in turns."
+    )
+    print(f"{'streams':>8} {'constrained':>12} {'free':>8}")
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        write_checkpoint(Path(folder), chat_template=read_ours("qwen3_coder"))
+        flags = ("--model-path", folder, "--trust-remote-code", "--no-kv-disk", "--constrain")
+        servers = [stack.enter_context(serving(*flags, how)) for how in ("calls", "off")]
+        pool = stack.enter_context(ThreadPoolExecutor(max(STREAMS)))
+        for streams in STREAMS:
+            rates: list[list[float]] = [[], []]
+            for _, (which, child) in product(range(REPEATS + 1), enumerate(servers)):
+                answers = list(pool.map(child.ask, [body] * streams, [_unseen] * streams))
+                rates[which] += [_rate(answer) for answer in answers]
+            constrained, free = (statistics.median(found[streams:]) for found in rates)
+            print(f"{streams:>8} {constrained:>12.0f} {free:>8.0f}")
+
+
+def _unseen(_: Delta) -> None:
+    """Show nothing of an answer."""
+
+
+def _rate(answer: Answer) -> float:
+    """Return how many tokens a second an answer had behind its first one."""
+    return float((answer.usage["completion_tokens"] - 1) / (answer.seconds - answer.first))
 
 
 def _constrained(grammars: Grammars, tokenizer: Tokenizer, count: int) -> str:
