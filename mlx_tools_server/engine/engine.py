@@ -403,7 +403,8 @@ class Engine(GenerationLoop):
             num_draft_tokens=self._config.num_draft_tokens,
             logprobs=options.top_logprobs is not None,
             top_logprobs=options.top_logprobs or 0,
-            guided=lambda: job.reader if self.sequential else None,
+            # What other machines get must be plain.
+            guided=(lambda: job.reader) if self.sequential and not self.distributed else None,
         )
         request = loop_request(
             [*prompt.ids, *done],

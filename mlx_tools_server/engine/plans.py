@@ -14,7 +14,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from ..errors import BadRequest
 from ..families import CallGrammar
@@ -27,8 +27,6 @@ from .guide import Plan
 from .provider import LoadedModel
 
 log = logging.getLogger(__name__)
-
-W = TypeVar("W", CallGrammar, AnswerGrammar)
 
 # Plans that are kept: an agent sends the same tools again and again.
 KEPT = 64
@@ -88,23 +86,19 @@ class Plans:
         options: dict[str, Any] = {
             "name": request.tool_choice.name,
             "parallel": request.parallel_tool_calls,
-            "strict": strict,
             "answer": None if form is None or _forced(request) else form.schema or ANY_OBJECT,
-            "thought_open": thought_open,
         }
-        write = partial(self._model.family.grammar, tools, grammars, **options)
-        key = dumps([[[tool.name, tool.parameters] for tool in tools], options])
-        whole = form is not None or _forced(request)
+        whole, family = form is not None or _forced(request), self._model.family
+        write: Callable[..., CallGrammar | AnswerGrammar | None]
+        if family.form is None:
+            write = partial(family.grammar, strict=strict, thought_open=thought_open)
+        elif whole:
+            write = partial(family.whole_grammar, thought=self._thought(thought_open))
+        else:
+            return None  # such calls are known when they are over
+        key = [[[tool.name, tool.parameters] for tool in tools], options, strict, thought_open]
         plan, notes = self._made(
-            f"{whole} {key}",
-            write,
-            lambda calls: (
-                Plan(whole=grammars.compile(calls.whole))
-                if whole
-                else Plan(
-                    wrapped=grammars.compile(calls.wrapped), bare=grammars.compile(calls.bare)
-                )
-            ),
+            dumps([whole, *key]), partial(write, tools, grammars, **options), grammars, whole
         )
         if plan is None and _forced(request):
             log.warning("This model's calls can't be forced; what it says is delivered.")
@@ -116,21 +110,29 @@ class Plans:
         form = request.output_format
         if form is None:
             return None
-        family, tags = self._model.family, self._model.thought_tags
-        # Only what the parser reads as a thought may come as one.
-        thinks = thought_open or family.thinking is not None
-        thought = Thought(*tags, opened=thought_open) if tags and thinks else None
+        thought = self._thought(thought_open)
         schema = form.schema or ANY_OBJECT
         plan, notes = self._made(
             dumps(["json", schema, thought_open]),
             partial(json_answer, schema, grammars, thought=thought),
-            lambda answer: Plan(whole=grammars.compile(answer.whole)),
+            grammars,
+            True,
         )
         self._hear(notes, _strict_format(request))
         return plan
 
+    def _thought(self, opened: bool) -> Thought | None:
+        """Return how a thought comes before an answer; None where none is read as one."""
+        family, tags = self._model.family, self._model.thought_tags
+        thinks = opened or family.thinking is not None or family.form is not None
+        return Thought(*tags, opened=opened) if tags and thinks else None
+
     def _made(
-        self, key: str, write: Callable[..., W | None], compiled: Callable[[W], Plan]
+        self,
+        key: str,
+        write: Callable[..., CallGrammar | AnswerGrammar | None],
+        grammars: Grammars,
+        whole: bool,
     ) -> tuple[Plan | None, tuple[Note, ...]]:
         """Return a plan and what it does not ensure; None where no grammar can be written.
 
@@ -146,7 +148,7 @@ class Plans:
             if written is None:
                 break
             try:
-                made = compiled(written), written.notes
+                made = _compiled(written, grammars, whole), written.notes
                 break
             except GrammarError as error:
                 log.warning("A grammar can't be built: %s", error)
@@ -185,6 +187,12 @@ class Plans:
         if notes and notes not in self._noted:
             self._noted.add(notes)
             log.info("Not ensured by grammars: %s.", ", ".join(map(str, notes[:20])))
+
+
+def _compiled(written: CallGrammar | AnswerGrammar, grammars: Grammars, whole: bool) -> Plan:
+    if whole or isinstance(written, AnswerGrammar):
+        return Plan(whole=grammars.compile(written.whole))
+    return Plan(wrapped=grammars.compile(written.wrapped), bare=grammars.compile(written.bare))
 
 
 def _forced(request: ChatRequest) -> bool:

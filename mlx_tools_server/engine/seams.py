@@ -322,7 +322,7 @@ GenerationBatch._step = _step
 class LoopArguments(server.GenerationArguments):
     """A request's arguments; `guided` returns its reader, if it is served alone and has a guide."""
 
-    guided: Callable[[], AnswerReader | None] = lambda: None
+    guided: Callable[[], AnswerReader | None] | None = None
 
 
 class _Guided:
@@ -347,7 +347,7 @@ _stock_processors = server._make_logits_processors
 
 def _processors(args: Any) -> list[Any]:
     made: list[Any] = _stock_processors(args)
-    reader = args.guided()
+    reader = args.guided() if args.guided is not None else None
     if reader is not None and reader.guide is not None:
         made.append(_Guided(reader, reader.guide))
     return made

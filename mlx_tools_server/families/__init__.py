@@ -16,7 +16,7 @@ from ..grammar.answers import AnswerGrammar, Thought, json_answer
 from ..grammar.nodes import Engine
 from ..messages import ToolSpec
 from .parser import Begun, Parser, Thinking
-from .shapes import tag_grammar
+from .shapes import json_grammar, tag_grammar
 from .shapes.tag_call import TagCallParser
 from .shapes.tag_grammar import CallGrammar
 from .shapes.tag_value import CLOSE, OPEN
@@ -116,6 +116,33 @@ class Family:
             loose=loose,
         )
 
+    def whole_grammar(
+        self,
+        tools: Sequence[ToolSpec],
+        engine: Engine,
+        *,
+        thought: Thought | None = None,
+        name: str = "",
+        parallel: bool = True,
+        answer: Mapping[str, Any] | None = None,
+        loose: bool = False,
+    ) -> AnswerGrammar | None:
+        """Return the grammar of an answer that calls, for forms that tell of whole calls only.
+
+        None if the form has none. The arguments are those of `grammar`.
+        """
+        if self.form is None or self.form.name != HERMES:
+            return None
+        return json_grammar.calls(
+            tools,
+            engine,
+            thought=thought,
+            name=name,
+            parallel=parallel,
+            answer=answer,
+            loose=loose,
+        )
+
     def answer_grammar(
         self,
         schema: Mapping[str, Any],
@@ -134,6 +161,8 @@ class Family:
         return Thought(self.thinking.open, self.thinking.close, opened)
 
 
+# What mlx-lm calls the form of Hermes, Qwen2.5 and Qwen3.
+HERMES = "json_tools"
 _TAG_CALL = ("<tool_call>\n<function=", "<tool_call>\\n<function=")
 
 # The first row that fits counts.
