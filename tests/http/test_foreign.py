@@ -275,14 +275,14 @@ def test_thinking(script: str, expected: tuple[Any, ...], thinking: Live) -> Non
 def test_forced_hermes_calls(model: str, servers: dict[str, Live]) -> None:
     """Where a call is demanded of a Hermes model, one comes, of its schema."""
     thought = "Hm.[[/think]]\n\n" if model == "thinking" else ""
+    wrong = HERMES.replace("3", '"three"')
     told = both(
         servers[model],
-        thought
-        + '<tool_call>\n{"name": "read", "arguments": {"path": "a", "lines": "three"}}\n</tool_call>',
+        f"{thought}<tool_call>\n{wrong}\n</tool_call>",
         tools=[READ],
         tool_choice="required",
         max_tokens=200,
     )
 
     ((name, arguments),) = told["calls"]
-    assert (name, arguments["path"], type(arguments["lines"])) == ("read", "a", int)
+    assert (name, arguments["path"], type(arguments["lines"])) == ("read", "a b", int)
