@@ -78,3 +78,22 @@ def test_case(case: Case, free: Live, free_thinker: Live) -> None:
         assert case.partial_call["name"] == cut["name"]
         with pytest.raises(ValueError):  # noqa: PT011  JSON's own error
             json.loads(cut["text"])
+
+
+# In these a lone closer stands before a line that begins with `</`, where a grammar ends the value
+# (docs/decisions/005).
+ENDED = ("t03", "t10")
+TAGS = [case for case in CASES if case.category == "tags_in_values" and case.id not in ENDED]
+
+
+@pytest.mark.parametrize("case", TAGS, ids=lambda case: f"{case.id}-{case.level}")
+def test_tags_in_constrained_values(case: Case, live: Live) -> None:
+    """Tags in a value come through under a grammar as they do without one."""
+    told = live.chat(case.model_output, tools=case.tools, max_tokens=600)["choices"][0]
+
+    calls = [
+        {"name": call["function"]["name"], "arguments": json.loads(call["function"]["arguments"])}
+        for call in told["message"].get("tool_calls", ())
+    ]
+    assert case.expected_calls == calls
+    assert case.expected_content == (told["message"]["content"] or "")
