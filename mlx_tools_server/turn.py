@@ -11,10 +11,10 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 
+from .counters import Counters
 from .engine.engine import Engine, Prompt
 from .events import Event, Failed, Finished, PartDelta, PartEnded, PartKind, PartStarted
 from .history import History
@@ -24,24 +24,6 @@ from .sampling import SamplingPolicy
 from .schema import problem
 
 log = logging.getLogger(__name__)
-
-
-class Counters:
-    """What the server has done so far; safe to use from many threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts: Counter[str] = Counter()
-
-    def add(self, name: str, amount: int = 1) -> None:
-        """Count something."""
-        with self._lock:
-            self._counts[name] += amount
-
-    def snapshot(self) -> Mapping[str, int]:
-        """Return all counts."""
-        with self._lock:
-            return dict(self._counts)
 
 
 class Turns:

@@ -14,7 +14,7 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import Any
 import mlx.core as mx
 
 from ..config import ServerConfig
+from ..counters import Counters
 from ..errors import BadRequest, ContextOverflow, GenerationFailed, Overloaded
 from ..events import (
     Event,
@@ -32,8 +33,9 @@ from ..events import (
 from ..families import Parser
 from ..messages import ChatRequest, Message, Options, TextRequest
 from ..places import KV_FILES, kv_folder
+from ..sentinels import Piece
 from .contract import check_contract
-from .guide import Counts, Guide, Plan
+from .guide import Guide, Plan
 from .jobs import Job, JobQueue
 from .kv import SIDE_TOKENS, KVCacheStore, fingerprint
 from .layers import PromptCache
@@ -99,7 +101,7 @@ class Engine(GenerationLoop):
         self._load_error: Exception | None = None
         self._cache: KVCacheStore | None = None
         self._plans: Plans | None = None
-        self._guided = Counts()
+        self._guided = Counters("tokens", "forced", "failed")
         self._failures = 0
         super().__init__(
             PinnedProvider(config), PromptCache(config.prompt_cache_size, config.prompt_cache_bytes)
@@ -138,7 +140,7 @@ class Engine(GenerationLoop):
         return {} if cache is None else cache.stats()
 
     @property
-    def guided(self) -> dict[str, int]:
+    def guided(self) -> Mapping[str, int]:
         """How many tokens followed a grammar, how many had no rival, and how many gave up."""
         return self._guided.snapshot()
 
@@ -267,7 +269,7 @@ class Engine(GenerationLoop):
         """Render and encode a conversation; raises RequestError if it can't be served."""
         model = self.model
         template = model.template
-        pieces = template.render(request.messages, request.listed_tools, request.template_kwargs)
+        pieces = self._rendered(request)
         spec = ReaderSpec(
             tools=request.callable_tools,
             thought_open=model.thought_open(pieces),
@@ -285,11 +287,12 @@ class Engine(GenerationLoop):
 
     def count_chat(self, request: ChatRequest) -> int:
         """Return how many tokens the prompt of a conversation has, whether it fits or not."""
-        model = self.model
-        pieces = model.template.render(
+        return len(self.model.encoder.encode(self._rendered(request)))
+
+    def _rendered(self, request: ChatRequest) -> list[Piece]:
+        return self.model.template.render(
             request.messages, request.listed_tools, request.template_kwargs
         )
-        return len(model.encoder.encode(pieces))
 
     def _system_tokens(self, request: ChatRequest, ids: tuple[int, ...]) -> int:
         """Return how many tokens stand before anything that was said, where a mark is of use."""

@@ -10,9 +10,9 @@ Rules of this file:
 from __future__ import annotations
 
 import logging
-import threading
 from dataclasses import dataclass
 
+from ..counters import Counters
 from ..families import Parser
 from ..grammar.matching import Grammar, Matcher
 from .masks import Bits, open_mask
@@ -38,34 +38,14 @@ class Plan:
         return any((self.whole, self.wrapped, self.bare))
 
 
-class Counts:
-    """What grammars have done so far; safe to use from many threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts = {"tokens": 0, "forced": 0, "failed": 0}
-
-    def add(self, matcher: Matcher) -> None:
-        """Count the tokens of a matcher that has ended."""
-        with self._lock:
-            self._counts["tokens"] += matcher.taken
-            self._counts["forced"] += matcher.forced
-            self._counts["failed"] += matcher.failed
-
-    def snapshot(self) -> dict[str, int]:
-        """Return the tokens that followed a grammar, those without a choice, and its failures."""
-        with self._lock:
-            return dict(self._counts)
-
-
 class Guide:
     """Says which tokens may come next in one answer."""
 
-    def __init__(self, plan: Plan, parser: Parser, vocabulary: int, counts: Counts) -> None:
+    def __init__(self, plan: Plan, parser: Parser, vocabulary: int, counters: Counters) -> None:
         self._plan = plan
         self._parser = parser
         self._bits = open_mask(1, vocabulary)[0]
-        self._counts = counts
+        self._counters = counters
         self._matcher = plan.whole.matcher() if plan.whole is not None else None
 
     def read(self, token: int) -> None:
@@ -101,7 +81,9 @@ class Guide:
     def close(self) -> None:
         """Hear that the answer has ended."""
         if self._matcher is not None:
-            self._counts.add(self._matcher)
+            self._counters.add("tokens", self._matcher.taken)
+            self._counters.add("forced", self._matcher.forced)
+            self._counters.add("failed", self._matcher.failed)
             self._matcher = None
 
     def _settle(self, matcher: Matcher) -> None:

@@ -86,20 +86,16 @@ class Plans:
         options: dict[str, Any] = {
             "name": request.tool_choice.name,
             "parallel": request.parallel_tool_calls,
+            "strict": strict,
             "answer": None if form is None or _forced(request) else form.schema or ANY_OBJECT,
         }
         whole, family = form is not None or _forced(request), self._model.family
-        write: Callable[..., CallGrammar | AnswerGrammar | None]
-        if family.form is None:
-            write = partial(family.grammar, strict=strict, thought_open=thought_open)
-        elif whole:
-            write = partial(family.whole_grammar, thought=self._thought(thought_open))
-        else:
+        if family.form is not None and not whole:
             return None  # such calls are known when they are over
-        key = [[[tool.name, tool.parameters] for tool in tools], options, strict, thought_open]
-        plan, notes = self._made(
-            dumps([whole, *key]), partial(write, tools, grammars, **options), grammars, whole
-        )
+        thought = self._thought(thought_open)
+        key = [[[tool.name, tool.parameters] for tool in tools], options, thought_open, whole]
+        write = partial(family.grammar, tools, grammars, thought=thought, **options)
+        plan, notes = self._made(dumps(key), write, grammars, whole)
         if plan is None and _forced(request):
             log.warning("This model's calls can't be forced; what it says is delivered.")
         self._hear(notes, {*strict, *_strict_format(request)})

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..grammar.answers import AnswerGrammar, Thought, json_answer
+from ..grammar.answers import AnswerGrammar, Thought
 from ..grammar.nodes import Engine
 from ..messages import ToolSpec
 from .parser import Begun, Parser, Thinking
@@ -89,76 +89,33 @@ class Family:
         tools: Sequence[ToolSpec],
         engine: Engine,
         *,
+        thought: Thought | None = None,
         name: str = "",
         parallel: bool = True,
         strict: Collection[str] = (),
         answer: Mapping[str, Any] | None = None,
-        thought_open: bool = False,
         loose: bool = False,
-    ) -> CallGrammar | None:
+    ) -> CallGrammar | AnswerGrammar | None:
         """Return the grammars of calls of these tools; None if the family's form has none.
 
-        `name` is the only tool that may be called, if there is one, and without `parallel` one
-        call is all. Values of tools in `strict` hold no tags of the form, so that nothing but whole
-        calls of their schema can come. `answer` is the schema of the JSON that may be said instead.
-        A `loose` grammar ensures names and types only: for schemas whose own can't be compiled.
+        A form that tells of whole calls only has one of the whole answer. `name` is the only tool
+        that may be called, if there is one, and without `parallel` one call is all. Values of tools
+        in `strict` hold no tags of the form, so that nothing but whole calls of their schema can
+        come. `answer` is the schema of the JSON that may be said instead. A `loose` grammar ensures
+        names and types only: for schemas whose own can't be compiled.
         """
-        if not self.marks:
-            return None
-        return tag_grammar.calls(
-            tools,
-            engine,
-            thought=self._thought(opened=thought_open),
-            name=name,
-            parallel=parallel,
-            strict=strict,
-            answer=answer,
-            loose=loose,
-        )
-
-    def whole_grammar(
-        self,
-        tools: Sequence[ToolSpec],
-        engine: Engine,
-        *,
-        thought: Thought | None = None,
-        name: str = "",
-        parallel: bool = True,
-        answer: Mapping[str, Any] | None = None,
-        loose: bool = False,
-    ) -> AnswerGrammar | None:
-        """Return the grammar of an answer that calls, for forms that tell of whole calls only.
-
-        None if the form has none. The arguments are those of `grammar`.
-        """
-        if self.form is None or self.form.name != HERMES:
-            return None
-        return json_grammar.calls(
-            tools,
-            engine,
-            thought=thought,
-            name=name,
-            parallel=parallel,
-            answer=answer,
-            loose=loose,
-        )
-
-    def answer_grammar(
-        self,
-        schema: Mapping[str, Any],
-        engine: Engine,
-        *,
-        thought_open: bool = False,
-        loose: bool = False,
-    ) -> AnswerGrammar:
-        """Return the grammar of an answer that is JSON by this schema."""
-        thought = self._thought(opened=thought_open)
-        return json_answer(schema, engine, thought=thought, loose=loose)
-
-    def _thought(self, *, opened: bool) -> Thought | None:
-        if self.thinking is None:
-            return None
-        return Thought(self.thinking.open, self.thinking.close, opened)
+        options: dict[str, Any] = {
+            "thought": thought,
+            "name": name,
+            "parallel": parallel,
+            "answer": answer,
+            "loose": loose,
+        }
+        if self.marks:
+            return tag_grammar.calls(tools, engine, strict=strict, **options)
+        if self.form is not None and self.form.name == HERMES:
+            return json_grammar.calls(tools, engine, **options)
+        return None
 
 
 # What mlx-lm calls the form of Hermes, Qwen2.5 and Qwen3.

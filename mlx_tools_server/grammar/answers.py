@@ -57,6 +57,24 @@ def json_rule(schema: Mapping[str, Any], rules: Rules, engine: Engine) -> tuple[
     return rules.name("answer", text), notes
 
 
+def framed(
+    start: str,
+    rules: Rules,
+    engine: Engine,
+    *,
+    thought: Thought | None,
+    answer: Mapping[str, Any] | None,
+) -> tuple[str, list[Note]]:
+    """Return `start` with a thought before it, and JSON of a schema that may be said instead."""
+    notes: list[Note] = []
+    if answer is not None:
+        rule, notes = json_rule(answer, rules, engine)
+        start = f"({start} | {rule})"
+    if thought is not None:
+        start = f"{thought_rule(thought, rules, engine.controls)} {start}"
+    return start, notes
+
+
 def thought_rule(thought: Thought, rules: Rules, controls: Controls) -> str:
     """Return the expression of what stands before an answer, up to the end of its thought."""
     start = controls.token(thought.open)

@@ -113,7 +113,7 @@ def test_families_without_a_form() -> None:
     family = Family("plain")
 
     assert family.grammar([READ], small().grammars) is None
-    assert small().accepts(family.answer_grammar(ANY_OBJECT, small().grammars).whole, "{}")
+    assert small().accepts(json_answer(ANY_OBJECT, small().grammars).whole, "{}")
 
 
 THOUGHTS: dict[str, tuple[str, bool, bool]] = {
@@ -132,7 +132,8 @@ THOUGHTS: dict[str, tuple[str, bool, bool]] = {
 def test_thoughts(name: str) -> None:
     """A model that thinks does so first, and what it thinks is free."""
     text, thought_open, expected = THOUGHTS[name]
-    grammar = calls(*TOOLS, family=THINKER, thought_open=thought_open).whole
+    thought = Thought("<think>", "</think>", thought_open)
+    grammar = calls(*TOOLS, family=THINKER, thought=thought).whole
 
     assert small().accepts(grammar, text) is expected
     if expected:

@@ -122,7 +122,7 @@ def tool(name: str = "f", *required: str, **properties: Any) -> ToolSpec:
 def calls(*tools: ToolSpec, family: Family = CODER, **options: Any) -> CallGrammar:
     """Return the grammars of calls of these tools."""
     grammar = family.grammar(tools, small().grammars, **options)
-    assert grammar is not None
+    assert isinstance(grammar, CallGrammar)
     return grammar
 
 

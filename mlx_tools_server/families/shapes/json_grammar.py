@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...grammar.answers import AnswerGrammar, Thought, json_rule, thought_rule
+from ...grammar.answers import AnswerGrammar, Thought, framed
 from ...grammar.lark import Note, Rules, literal
 from ...grammar.nodes import Engine, Patient, fitting
 from ...jsontext import dumps
@@ -53,10 +53,5 @@ def calls(
     opener, closer = (f"({engine.controls.token(tag)} | {literal(tag)})" for tag in (OPEN, CLOSE))
     rules.define("call", [f'{opener} "\\n" function "}}\\n" {closer}'])
     start = 'call ("\\n" call)*' if parallel else "call"
-    if answer is not None:
-        rule, more = json_rule(answer, rules, patient)
-        notes += more
-        start = f"({start} | {rule})"
-    if thought is not None:
-        start = f"{thought_rule(thought, rules, engine.controls)} {start}"
-    return AnswerGrammar(rules.text(start), tuple(dict.fromkeys(notes)))
+    start, more = framed(start, rules, patient, thought=thought, answer=answer)
+    return AnswerGrammar(rules.text(start), tuple(dict.fromkeys([*notes, *more])))

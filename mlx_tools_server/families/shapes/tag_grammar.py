@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...grammar.answers import Thought, json_rule, thought_rule
+from ...grammar.answers import Thought, framed
 from ...grammar.lark import Note, Rules, literal
 from ...grammar.nodes import UNENSURED, Engine, Patient
 from ...grammar.values import Framing, RawValues
@@ -84,14 +84,7 @@ def calls(
     rules.define("fn", functions)
     wrapper = [engine.controls.token(OPEN), literal(f"\n{FUNCTION}"), "fn"]
     rules.define("call", [" ".join(wrapper)])
-    start = "call"
-    notes = builder.notes
-    if answer is not None:
-        rule, more = json_rule(answer, rules, patient)
-        notes += more
-        start = f"(call | {rule})"
-    if thought is not None:
-        start = f"{thought_rule(thought, rules, engine.controls)} {start}"
+    start, more = framed("call", rules, patient, thought=thought, answer=answer)
     again = '"" | "\\n" call' if parallel else '""'
     # Models spell it out now and then; which way they go is theirs.
     closer = f"({engine.controls.token(CLOSE)} | {literal(CLOSE)})"
@@ -104,7 +97,7 @@ def calls(
         whole=text(start, f"{end} {closer} more"),
         wrapped=text("fn", f"{end} {closer}"),
         bare=text("fn", f"{literal(END_FUNCTION)} | {end}"),
-        notes=tuple(dict.fromkeys(notes)),
+        notes=tuple(dict.fromkeys([*builder.notes, *more])),
     )
 
 
