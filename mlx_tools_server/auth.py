@@ -8,7 +8,7 @@ Rules of this file:
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from .config import ServerConfig, is_loopback
 from .errors import Forbidden, Unauthorized
@@ -17,7 +17,8 @@ from .errors import Forbidden, Unauthorized
 def check_access(config: ServerConfig, headers: Mapping[str, str]) -> None:
     """Raise RequestError if these request headers are not let in."""
     host = _host_name(headers.get("Host") or "")
-    if host and is_loopback(config.host) and not is_loopback(host):
+    is_local = is_loopback(config.host) and not config.uds
+    if host and is_local and not is_loopback(host):
         raise Forbidden(
             f"This server answers to its own machine only, not to the host name {host[:80]!r}. "
             "Use http://127.0.0.1, or start it with --host and --api-key."
@@ -28,7 +29,9 @@ def check_access(config: ServerConfig, headers: Mapping[str, str]) -> None:
             f"Web pages of {origin[:80]!r} may not use this server. "
             "Start it with --allowed-origins to let them in."
         )
-    if config.api_key is not None and not _key_given(config.api_key, headers):
+    if not origin and _from_another_page(headers):
+        raise Forbidden("Web pages of other sites may not use this server.")
+    if config.keys and not _key_given(config.keys, headers):
         raise Unauthorized("The API key is missing or wrong. Send it as 'Authorization: Bearer'.")
 
 
@@ -54,7 +57,15 @@ def _host_name(host: str) -> str:
     return host.rpartition(":")[0] if host.count(":") == 1 else host
 
 
-def _key_given(key: str, headers: Mapping[str, str]) -> bool:
+def _from_another_page(headers: Mapping[str, str]) -> bool:
+    """Return whether a page of another site asks for this; following a link to here is no such."""
+    site, mode = headers.get("Sec-Fetch-Site") or "", headers.get("Sec-Fetch-Mode") or ""
+    return site in ("cross-site", "same-site") and mode != "navigate"
+
+
+def _key_given(keys: Sequence[str], headers: Mapping[str, str]) -> bool:
     scheme, _, token = (headers.get("Authorization") or "").partition(" ")
     given = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key") or ""
-    return hmac.compare_digest(given.encode(), key.encode())
+    # Each is compared, so that the time tells nothing.
+    matches = [hmac.compare_digest(given.encode(), key.encode()) for key in keys]
+    return any(matches)

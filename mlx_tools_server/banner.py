@@ -7,8 +7,10 @@ Rules of this file:
 
 from __future__ import annotations
 
-from .config import env_name
+import shlex
+
 from .models import ModelInfo
+from .sources import env_name
 
 
 def banner(
@@ -37,7 +39,11 @@ def banner(
         "--model claude-sonnet-4-5",
         "OpenAI": f"OPENAI_BASE_URL={base}/v1 OPENAI_API_KEY={key}",
     }
-    return "\n".join(["", f"  {base}/v1", "", *_table(facts), "", *_table(clients), ""])
+    shown = f"{base}/v1"
+    if socket := base.removeprefix("unix:") if base.startswith("unix:") else "":
+        shown = base
+        clients = {"curl": f"curl --unix-socket {shlex.quote(socket)} http://localhost/v1/models"}
+    return "\n".join(["", f"  {shown}", "", *_table(facts), "", *_table(clients), ""])
 
 
 def _table(rows: dict[str, str]) -> list[str]:

@@ -1,9 +1,7 @@
-"""One frozen `ServerConfig`, with all that can be set, and how its sources are put together.
+"""One frozen `ServerConfig`, with all that can be set.
 
 Rules of this file:
 - A setting is one field; its flags, kind and help stand beside it and nowhere else.
-- A flag beats the environment (`MLX_TOOLS_<FIELD>`), which beats the file (TOML), which beats the
-  default. An empty variable counts as unset; an unknown name is an error, never ignored.
 - Names and defaults are upstream's, so that upstream's engine can be given these values.
 - Whoever gave a bad value reads where it came from, what is wrong and what would be right.
 - `--help` is made of this file, so nothing heavy is imported here.
@@ -11,7 +9,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -25,6 +23,7 @@ from .options import (
     HISTORY,
     HISTORY_THINKING,
     KEY,
+    KEYS,
     LEVEL,
     NUMBER,
     OBJECT,
@@ -38,16 +37,13 @@ from .options import (
     TEMPLATE,
     TEXT,
     Option,
-    near,
     option,
-    read,
 )
+from .sources import env_name, find
 
 PROG = "mlx-tools-server"
-ENV_PREFIX = "MLX_TOOLS_"
-CONFIG_ENV = ENV_PREFIX + "CONFIG"
-IN_FILE = "in the config file"
 MODEL, SERVER, SAMPLING, MEMORY = "model", "server", "generation defaults", "speed and memory"
+LIMITS = "limits"
 
 
 # --- The settings -------------------------------------------------------------------------------
@@ -133,11 +129,24 @@ class ServerConfig:
         default=8080,
         metadata=option(SERVER, PORT, "--port", "port to listen on; 0 takes any that is free"),
     )
+    uds: str | None = field(
+        default=None,
+        metadata=option(
+            SERVER, PATH, "--uds", "listen on this unix socket, which only you can open"
+        ),
+    )
     api_key: str | None = field(
         default=None,
         repr=False,
         metadata=option(
             SERVER, KEY, "--api-key", "key to ask for; MLX_TOOLS_API_KEY keeps it from ps"
+        ),
+    )
+    api_key_file: tuple[str, ...] = field(
+        default=(),
+        repr=False,
+        metadata=option(
+            SERVER, KEYS, "--api-key-file", "file of keys, one a line; any of them is let in"
         ),
     )
     allowed_origins: tuple[str, ...] = field(
@@ -189,12 +198,6 @@ class ServerConfig:
     decode_concurrency: int = field(
         default=32,
         metadata=option(MEMORY, COUNT, "--decode-concurrency", "requests decoded together"),
-    )
-    max_requests: int = field(
-        default=96,
-        metadata=option(
-            MEMORY, COUNT, "--max-requests", "requests at work or waiting; more are refused (503)"
-        ),
     )
     prompt_concurrency: int = field(
         default=8,
@@ -272,10 +275,78 @@ class ServerConfig:
             MEMORY, FROM_ZERO, "--quantized-kv-start", "position where KV quantisation starts"
         ),
     )
+    memory_limit: int | None = field(
+        default=None,
+        metadata=option(
+            MEMORY,
+            SIZE,
+            "--memory-limit",
+            "memory for weights and KV cache (default: what the GPU, or most of the machine, has)",
+        ),
+    )
+    idle_unload_seconds: int = field(
+        default=0,
+        metadata=option(
+            MEMORY,
+            FROM_ZERO,
+            "--idle-unload-seconds",
+            "give the model's memory back after this long without a request; 0 is never",
+        ),
+    )
     pipeline: bool = field(
         default=False,
         metadata=option(
             MEMORY, SWITCH, "--pipeline", "on several machines: split by layers, not by tensors"
+        ),
+    )
+    max_requests: int = field(
+        default=96,
+        metadata=option(
+            LIMITS, COUNT, "--max-requests", "requests at work or waiting; more are refused (503)"
+        ),
+    )
+    max_queued_tokens: int = field(
+        default=2_000_000,
+        metadata=option(
+            LIMITS,
+            COUNT,
+            "--max-queued-tokens",
+            "tokens of their prompts together; more are refused (503)",
+        ),
+    )
+    queue_seconds: float = field(
+        default=300.0,
+        metadata=option(LIMITS, NUMBER, "--queue-seconds", "longest wait for a turn; 0 is no end"),
+    )
+    request_seconds: float = field(
+        default=0.0,
+        metadata=option(
+            LIMITS, NUMBER, "--request-seconds", "longest time for an answer; 0 is no end"
+        ),
+    )
+    runaway_tokens: int = field(
+        default=4096,
+        metadata=option(
+            LIMITS,
+            FROM_ZERO,
+            "--runaway-tokens",
+            "end an answer that only repeats itself for this many tokens; 0 is off",
+        ),
+    )
+    max_body: int = field(
+        default=64_000_000,
+        metadata=option(LIMITS, SIZE, "--max-body", "largest body of a request"),
+    )
+    max_connections: int = field(
+        default=512,
+        metadata=option(
+            LIMITS, COUNT, "--max-connections", "open connections; silent ones make way for new"
+        ),
+    )
+    drain_seconds: float = field(
+        default=10.0,
+        metadata=option(
+            LIMITS, NUMBER, "--drain-seconds", "how long answers may go on when the server stops"
         ),
     )
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
@@ -285,11 +356,16 @@ class ServerConfig:
         cls, flags: Mapping[str, Any], env: Mapping[str, str], file: Mapping[str, Any]
     ) -> ServerConfig:
         """Read `flags` (by option string), `env` (by variable) and `file` (by field name)."""
-        found = _find(flags, env, file)
+        found = find(OPTIONS, flags, env, file)
         sources = {name: origin for name, (origin, _) in found.items()}
         config = cls(**{name: value for name, (_, value) in found.items()}, sources=sources)
         _check_bind(config)
         return config
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The API keys that are let in; none means that nobody is asked for one."""
+        return (*self.api_key_file, *((self.api_key,) if self.api_key else ()))
 
     def values(self) -> dict[str, Any]:
         """Each setting by its name, as upstream's Namespace has them."""
@@ -306,66 +382,10 @@ FLAGS = tuple(flag for each in OPTIONS.values() for flag in each.flags)
 
 def is_secret(each: Option) -> bool:
     """Whether the value must not be shown."""
-    return each.kind is KEY
+    return each.kind in (KEY, KEYS)
 
 
-def env_name(name: str) -> str:
-    """The environment variable of a field."""
-    return ENV_PREFIX + name.upper()
-
-
-# --- Finding values -----------------------------------------------------------------------------
-
-Found = dict[str, tuple[str, Any]]
-
-
-def _find(flags: Mapping[str, Any], env: Mapping[str, str], file: Mapping[str, Any]) -> Found:
-    """Field name → origin and value, for each field that any source gives."""
-    ours = {key: value for key, value in env.items() if key.startswith(ENV_PREFIX) and value}
-    ours.pop(CONFIG_ENV, None)
-    _refuse_unknown("option", flags, FLAGS, "--")
-    _refuse_unknown("environment variable", ours, map(env_name, OPTIONS), ENV_PREFIX)
-    _refuse_unknown(f"key {IN_FILE}", file, OPTIONS)
-    in_file: Found = {}
-    in_env: Found = {}
-    in_flags: Found = {}
-    for name, each in OPTIONS.items():
-        if name in file:
-            in_file[name] = read(each, file[name], f"{name} {IN_FILE}", native=True)
-        if (variable := env_name(name)) in ours:
-            in_env[name] = read(each, ours[variable], variable)
-        if given := [read(each, flags[flag], flag) for flag in each.flags if flag in flags]:
-            if any(value != given[0][1] for _, value in given):
-                names = " and ".join(flag for flag, _ in given)
-                raise StartupError(f"{names} name different things", "Give one of them.")
-            in_flags[name] = given[0]
-    found: Found = {}
-    for layer in (in_file, in_env, in_flags):
-        _drop_rival(found, layer)
-        found.update(layer)
-    return found
-
-
-def _drop_rival(found: Found, layer: Found) -> None:
-    """A model and the demo rule each other out: the stronger source wins, equals are an error."""
-    model, demo = layer.get("model"), layer.get("demo", ("", False))
-    if model and demo[1]:
-        raise StartupError(f"{model[0]} and {demo[0]} exclude each other", "Give one of them.")
-    if model:
-        found.pop("demo", None)
-    if demo[1]:
-        found.pop("model", None)
-
-
-def _refuse_unknown(
-    what: str, given: Iterable[str], known: Iterable[str], prefix: str = ""
-) -> None:
-    names = list(known)
-    for name in given:
-        if name not in names:
-            raise StartupError(
-                f"Unknown {what}: {name}", near(name, names, prefix) or "See --help."
-            )
+# --- Checks -------------------------------------------------------------------------------------
 
 
 def is_loopback(host: str) -> bool:
@@ -379,7 +399,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _check_bind(config: ServerConfig) -> None:
-    if config.api_key is None and not is_loopback(config.host):
+    if not (config.keys or config.uds or is_loopback(config.host)):
         raise StartupError(
             f"{config.sources['host']} is {config.host!r}, which other machines can reach, "
             "and there is no API key",

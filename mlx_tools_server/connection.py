@@ -1,18 +1,23 @@
-"""The bytes of one HTTP connection: bodies in, answers and streams out.
+"""The bytes of one HTTP connection: requests in, answers and streams out.
 
 Rules of this file:
 - A body is read within its time and size, or its connection ends: what is left of it would be
   taken for the next request.
+- Whatever is wrong with a request, its first line included, is answered in the dialect's envelope.
 - Every header method of mlx-lm's handler is overridden: it lets any web page in.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import select
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
+from email.message import Message
+from http import HTTPStatus
 from typing import Any
 
 from . import __version__
@@ -20,68 +25,125 @@ from .auth import cors_headers
 from .config import ServerConfig
 from .dialects.base import openai_error
 from .engine.seams import APIHandler
-from .errors import (
-    BadRequest,
-    LengthRequired,
-    RequestError,
-    RequestTimeout,
-    TooLarge,
+from .errors import BadRequest, MethodNotAllowed, RequestError, RequestTimeout
+from .inlet import (
+    BODY_SECONDS,
+    HEADER_SECONDS,
+    IDLE_SECONDS,
+    WRITE_SECONDS,
+    Inlet,
+    body_length,
+    read_body,
 )
+from .listener import State
 from .wire import Fields, parse_json, to_json
 
 log = logging.getLogger(__name__)
 
-# Seconds a client may take to send its request or to read what it was sent.
-TIMEOUT = 120.0
-MAX_BODY = 64 << 20
+# What is understood; a HEAD is a GET whose answer has headers only.
+METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
+MAX_REQUEST_LINE = 65536
+# Seconds and bytes for which a client is heard out that was refused before it had sent all: a
+# connection that is closed on unread bytes may lose the answer.
+LINGER_SECONDS = 5.0
+LINGER_BYTES = 1 << 30
 
 
 class Connection(APIHandler):  # type: ignore[misc]
-    """Reads requests and writes answers; `_serve` is left to subclasses."""
+    """Reads requests and writes answers; `_serve` is left to subclasses.
+
+    `note` hears what the connection does.
+    """
 
     protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.0"
     server_version = f"mlx-tools-server/{__version__}"
     sys_version = ""
-    timeout = TIMEOUT
-    # Each event must leave at once, not wait for the next.
-    disable_nagle_algorithm = True
+    timeout = WRITE_SECONDS
 
-    def __init__(self, config: ServerConfig, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, config: ServerConfig, note: Callable[[State], None], *args: Any, **kwargs: Any
+    ) -> None:
         self._config = config
+        self._note = note
+        self._forget()
+        super().__init__(None, *args, **kwargs)
+
+    def _forget(self) -> None:
+        """Begin a request: nothing is left of the one before."""
+        self.command = self.path = self.requestline = ""
+        self.request_version = self.protocol_version
+        self.headers: Any = Message()
         self._started = False
         self._body_waits = False
+        self._continue_wanted = False
         # What the answer says of itself in its headers.
         self._about: dict[str, str] = {}
-        super().__init__(*args, **kwargs)
 
-    def do_GET(self) -> None:
-        """Answer a GET."""
-        self._begin("GET")
+    def setup(self) -> None:
+        """Open the connection, whose input has time limits."""
+        super().setup()
+        if self.connection.family != socket.AF_UNIX:
+            # Each event must leave at once, not wait for the next.
+            self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.rfile.close()
+        self._inlet = Inlet(self.connection)
+        self.rfile: Any = io.BufferedReader(self._inlet, 1 << 16)
+        self._inlet.allow(HEADER_SECONDS)
 
-    def do_HEAD(self) -> None:
-        """Answer a HEAD: the headers of a GET."""
-        self._begin("GET")
-
-    def do_POST(self) -> None:
-        """Answer a POST."""
-        self._begin("POST")
-
-    def do_DELETE(self) -> None:
-        """Answer a DELETE."""
-        self._begin("DELETE")
-
-    def do_OPTIONS(self) -> None:
-        """Answer a browser that asks whether its page may send a request."""
-        self._begin("OPTIONS")
-
-    def _begin(self, method: str) -> None:
-        """Answer one request: the boundary at which every error becomes an answer."""
-        self._started = False
-        self._about = {}
-        # A body that is not read would be taken for the next request of the connection.
-        self._body_waits = self._has_body()
+    def handle_one_request(self) -> None:
+        """Read one request and answer it; the connection stays open if the next may come."""
+        self._forget()
+        asked = False
         try:
-            self._serve(method)
+            if not self.rfile.peek(1):
+                self.close_connection = True
+                return
+            asked = True
+            self._note("asking")
+            self._inlet.allow(HEADER_SECONDS)
+            self.raw_requestline = self.rfile.readline(MAX_REQUEST_LINE + 1)
+            if len(self.raw_requestline) > MAX_REQUEST_LINE:
+                self.send_error(HTTPStatus.REQUEST_URI_TOO_LONG)
+            elif self.parse_request():
+                self._begin()
+        except TimeoutError:
+            self.close_connection = True
+            if asked:
+                self._send_error(RequestTimeout(f"Send a request within {HEADER_SECONDS:g} s."))
+        except ConnectionError:
+            self.close_connection = True
+        self._note("idle")
+        self._inlet.allow(IDLE_SECONDS)
+
+    def finish(self) -> None:
+        """Close the connection, so that what was sent last arrives."""
+        with contextlib.suppress(OSError):
+            if self._body_waits:
+                self._linger()
+        super().finish()
+        self._inlet.close()
+
+    def handle_expect_100(self) -> bool:
+        """Leave it open whether the body may come until it is known that it will be read."""
+        self._continue_wanted = True
+        return True
+
+    def _begin(self) -> None:
+        """Answer one request: the boundary at which every error becomes an answer."""
+        try:
+            self._body_waits = True  # what follows a request that can't be read is not another
+            if not self.request_version.startswith("HTTP/1."):
+                self.request_version = "HTTP/1.0"
+                raise BadRequest("Send HTTP/1.1.")
+            if len(self.headers.get_all("Host") or ()) > 1:
+                raise BadRequest("Send one Host header.")
+            if self.command not in METHODS:
+                raise MethodNotAllowed(f"Use one of {', '.join(METHODS)}.")
+            self._body_waits = body_length(self.headers) != 0
+            if not self._body_waits:
+                self._note("served")
+            self._serve("GET" if self.command == "HEAD" else self.command)
         except RequestError as error:
             self._send_error(error)
         except (ConnectionError, TimeoutError):
@@ -107,60 +169,27 @@ class Connection(APIHandler):  # type: ignore[misc]
 
     # Bytes.
 
-    def _has_body(self) -> bool:
-        return self.headers.get("Content-Length", "0") != "0" or self._in_chunks
-
-    @property
-    def _in_chunks(self) -> bool:
-        return "chunked" in (self.headers.get("Transfer-Encoding") or "").lower()
-
     def _read_body(self) -> Fields:
-        raw = self._read_raw()
+        if self._continue_wanted and (body_length(self.headers) or 0) <= self._config.max_body:
+            self.send_response_only(HTTPStatus.CONTINUE)
+            self.end_headers()
+        self._inlet.allow(BODY_SECONDS)
+        raw = read_body(self.rfile, self.headers, self._config.max_body)
         self._body_waits = False
+        self._note("served")
         return parse_json(raw)
 
-    def _read_raw(self) -> bytes:
-        if self._in_chunks:
-            return b"".join(self._read_chunks())
-        length = self.headers.get("Content-Length")
-        if length is None:
-            raise LengthRequired("Send Content-Length, or the body in chunks.")
-        if not length.isdecimal():
-            raise BadRequest(f"Content-Length must be a number, not {length[:40]!r}.")
-        if int(length) > MAX_BODY:
-            raise TooLarge(f"The body has {length} bytes; {MAX_BODY} are accepted.")
-        return self._read_exactly(int(length))
-
-    def _read_chunks(self) -> Iterator[bytes]:
-        total = 0
-        while True:
-            line = self._read_line().partition(b";")[0].strip()
-            try:
-                size = int(line, 16)
-            except ValueError:
-                raise BadRequest("The chunked body is malformed.") from None
-            total += size
-            if size < 0 or total > MAX_BODY:
-                raise TooLarge(f"The body has more than the {MAX_BODY} bytes that are accepted.")
-            if size == 0:
-                while self._read_line().strip():
-                    pass
+    def _linger(self) -> None:
+        """Hear a refused client out."""
+        self._note("asking")
+        self.connection.shutdown(socket.SHUT_WR)
+        until, heard = time.monotonic() + LINGER_SECONDS, 0
+        self._inlet.allow(LINGER_SECONDS)
+        while heard < LINGER_BYTES and time.monotonic() < until:
+            piece = self.rfile.read1(1 << 20)
+            if not piece:
                 return
-            yield self._read_exactly(size)
-            self._read_line()
-
-    def _read_exactly(self, size: int) -> bytes:
-        try:
-            data: bytes = self.rfile.read(size)
-        except TimeoutError:
-            raise RequestTimeout(f"The body did not come within {TIMEOUT:g} s.") from None
-        if len(data) < size:
-            raise ConnectionAbortedError
-        return data
-
-    def _read_line(self) -> bytes:
-        line: bytes = self.rfile.readline(4096)
-        return line
+            heard += len(piece)
 
     def _send(self, status: int, body: dict[str, Any] | None) -> None:
         self.close_connection = self.close_connection or self._body_waits
@@ -182,14 +211,15 @@ class Connection(APIHandler):  # type: ignore[misc]
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answer a request that the base class can't read, in the same envelope."""
-        if not hasattr(self, "headers"):  # not even its first lines were HTTP
-            super().send_error(code, message, explain)
-            return
-        self._started = False  # it may be true of the connection's last request
-        error = BadRequest(message or explain or "The request can't be understood.")
+        status = HTTPStatus(code)
+        error = BadRequest(message or explain or f"{status.phrase}: {status.description}.")
         error.status = code
-        self.close_connection = True
+        self.close_connection = self._body_waits = True
         self._send_error(error)
+
+    def address_string(self) -> str:
+        """Return who the client is; a unix socket has no address."""
+        return str(self.client_address[0]) if self.client_address else "local"
 
     def _write_chunk(self, data: bytes) -> None:
         """Write a piece of a stream; an empty piece ends it."""
@@ -202,8 +232,10 @@ class Connection(APIHandler):  # type: ignore[misc]
         self._started = True
         self.send_response(status_code)
         self.send_header("Content-Type", "application/json")
-        if status_code == 503:
+        if status_code == HTTPStatus.SERVICE_UNAVAILABLE:
             self.send_header("Retry-After", "5")
+        if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            self.send_header("Allow", ", ".join(METHODS))
         if self.close_connection:
             self.send_header("Connection", "close")
         self._set_about_headers()

@@ -8,6 +8,7 @@ StartupError            the server can't start: one line and exit code 2
 RequestError
 ├── BadRequest          400  a field is missing, of the wrong type or out of range
 │   └── ContextOverflow 400  the prompt does not fit into the context
+│       └── MemoryOverflow   or its KV cache into memory
 ├── Unauthorized        401
 ├── Forbidden           403  a foreign browser page or host
 ├── NotFound            404
@@ -15,6 +16,7 @@ RequestError
 ├── RequestTimeout      408
 ├── LengthRequired      411
 ├── TooLarge            413
+├── UnsupportedMedia    415  a body that is no JSON text
 ├── Overloaded          503  try again later
 └── GenerationFailed    500  the model raised; other requests go on
 """
@@ -56,15 +58,24 @@ class ContextOverflow(BadRequest):
 
     code = "context_length_exceeded"
 
+    reason = "This model's maximum context length is {limit} tokens"
+    remedy = "a larger --context-length if the model allows it"
+
     def __init__(self, prompt_tokens: int, limit: int) -> None:
         super().__init__(
-            f"This model's maximum context length is {limit} tokens, but the prompt has "
-            f"{prompt_tokens} tokens. Shorten the messages, or start the server with a larger "
-            "--context-length if the model allows it.",
+            f"{self.reason.format(limit=limit)}, but the prompt has {prompt_tokens} tokens. "
+            f"Shorten the messages, or start the server with {self.remedy}.",
             param="messages",
         )
         self.prompt_tokens = prompt_tokens
         self.limit = limit
+
+
+class MemoryOverflow(ContextOverflow):
+    """The KV cache of the prompt would not fit into memory."""
+
+    reason = "This server's memory holds the KV cache of {limit} tokens"
+    remedy = "a larger --memory-limit, --kv-bits or a smaller model"
 
 
 class Unauthorized(RequestError):
@@ -114,6 +125,13 @@ class TooLarge(RequestError):
     """The body is larger than the server accepts."""
 
     status = 413
+    kind = "invalid_request_error"
+
+
+class UnsupportedMedia(RequestError):
+    """A body in a form that is not read."""
+
+    status = 415
     kind = "invalid_request_error"
 
 

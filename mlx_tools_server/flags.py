@@ -11,9 +11,10 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .config import CONFIG_ENV, FLAGS, OPTIONS, PROG, ServerConfig, env_name
+from .config import FLAGS, OPTIONS, PROG, ServerConfig
 from .errors import StartupError
 from .options import SWITCH, Give, Parser, near, read_toml
+from .sources import CONFIG_ENV, env_name
 
 
 def build_parser() -> argparse.ArgumentParser:

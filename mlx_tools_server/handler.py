@@ -26,7 +26,6 @@ from uuid import uuid4
 
 from . import __version__
 from .auth import check_access
-from .config import ServerConfig
 from .connection import Connection
 from .dialects import chat, completions, messages, responses
 from .dialects.base import Encoder, failed, openai_error
@@ -34,7 +33,8 @@ from .dialects.responses_answer import ResponsesEncoder
 from .errors import MethodNotAllowed, NotFound, RequestError
 from .events import Event, Failed, Progress, Started, fold
 from .messages import ChatRequest, Options, TextRequest
-from .stored import Stored
+from .openapi import description
+from .service import Service
 from .turn import Turns
 
 log = logging.getLogger(__name__)
@@ -46,11 +46,21 @@ T = TypeVar("T")
 KEEPALIVE = 2.0
 # A request with this header gets it back with what is known of its prompt, as JSON.
 DEBUG = "X-MLX-Tools-Debug"
+# By which agents tell themselves and their sessions apart.
+CLIENT_HEADERS = (
+    "User-Agent",
+    "X-Claude-Code-Session-Id",
+    "X-Session-Id",
+    "Session-Id",
+    "Thread-Id",
+)
 
 
 # Method, path and what answers it; the groups of a path are its arguments.
 ROUTES = (
-    ("GET", "(?:/health)?", "handle_health_check"),
+    ("GET", "(?:/health|/readyz)?", "handle_health_check"),
+    ("GET", "/livez", "_handle_live"),
+    ("GET", "/openapi.json", "_handle_openapi"),
     ("GET", "/api/hello", "_handle_hello"),
     ("GET", "/models", "handle_models_request"),
     ("GET", "/models/(.+)", "_handle_model"),
@@ -71,12 +81,18 @@ KNOWN = ", ".join(f"/v1{path}" for _, path, _ in ROUTES if "(" not in path)
 class ToolsHandler(Connection):
     """Serves one connection."""
 
-    def __init__(
-        self, turns: Turns, stored: Stored, config: ServerConfig, *args: Any, **kwargs: Any
-    ) -> None:
-        self._turns = turns
-        self._stored = stored
-        super().__init__(config, turns.engine, *args, **kwargs)
+    def __init__(self, service: Service, *args: Any, **kwargs: Any) -> None:
+        self._service = service
+        self._stored = service.stored
+        super().__init__(*args, **kwargs)
+
+    @property
+    def _turns(self) -> Turns:
+        """The turns of the model, once it is loaded."""
+        while (turns := self._service.wait(KEEPALIVE)) is None:
+            if self._client_left():
+                raise ConnectionAbortedError
+        return turns
 
     # Routes.
 
@@ -90,7 +106,10 @@ class ToolsHandler(Connection):
     @property
     def _place(self) -> str:
         """The path without what clients put before it."""
-        path = unquote(urlsplit(self.path).path).rstrip("/")
+        try:
+            path = unquote(urlsplit(self.path).path).rstrip("/")
+        except ValueError:
+            return self.path
         return path.removeprefix("/anthropic").removeprefix("/v1")
 
     def _error_body(self, error: RequestError) -> dict[str, Any]:
@@ -106,7 +125,7 @@ class ToolsHandler(Connection):
             if (match := re.fullmatch(pattern, place))
         ]
         if not found:
-            raise NotFound(f"There is no {urlsplit(self.path).path[:80]!r} here. Routes: {KNOWN}.")
+            raise NotFound(f"There is no {place[:80] or '/'!r} here. Routes: {KNOWN}.")
         for wanted, name, arguments in found:
             if method == wanted:
                 return partial(getattr(self, name), *arguments)
@@ -115,19 +134,33 @@ class ToolsHandler(Connection):
     # What the server says of itself.
 
     def handle_health_check(self) -> None:
-        """Say whether the model answers."""
-        healthy = self._turns.engine.is_healthy
-        waiting, in_flight = self._turns.engine.load
-        body = {
-            "status": "ok" if healthy else "failed",
+        """Say what the server does, with its figures."""
+        status, turns = self._service.status, self._service.turns
+        body: dict[str, Any] = {
+            "status": status,
+            "live": status != "failed",
+            "ready": status == "ok",
             "version": __version__,
-            "waiting": waiting,
-            "in_flight": in_flight,
-            "counts": dict(self._turns.counters.snapshot()),
-            "kv_cache": self._turns.engine.cache_stats,
-            "grammars": self._turns.engine.guided,
         }
-        self._send(200 if healthy else 503, body)
+        if turns is not None:
+            waiting, in_flight = turns.load
+            body |= {
+                "waiting": waiting,
+                "in_flight": in_flight,
+                "counts": dict(turns.counters.snapshot()),
+                "kv_cache": turns.engine.cache_stats,
+                "grammars": turns.engine.guided,
+            }
+        self._send(200 if body["ready"] else 503, body)
+
+    def _handle_live(self) -> None:
+        """Say whether waiting helps; if not, the server must be started anew."""
+        live = self._service.status != "failed"
+        self._send(200 if live else 503, {"status": self._service.status})
+
+    def _handle_openapi(self) -> None:
+        """Describe all routes."""
+        self._send(200, description(__version__))
 
     def _handle_hello(self) -> None:
         """Answer Claude Code, which asks whether somebody is there."""
@@ -230,11 +263,15 @@ class ToolsHandler(Connection):
         self._send(200, {"object": "list", "data": items, **ends})
 
     def _named(self, request: R) -> R:
-        """Return the request with the model's own name where the client gave none."""
-        if request.options.model:
-            return request
-        options = replace(request.options, model=self._turns.engine.model.name)
-        return replace(request, options=options)
+        """Return the request with its client, and the model's own name where that gave none."""
+        model = request.options.model or self._turns.engine.model.name
+        return replace(request, options=replace(request.options, model=model, client=self._client))
+
+    @property
+    def _client(self) -> str:
+        """Who asks, as far as one can tell: a session of a program at an address."""
+        marks = (self.headers.get(name) or "" for name in CLIENT_HEADERS)
+        return "|".join((self.address_string(), *marks))[:400]
 
     def _marks(self, prefix: str) -> dict[str, Any]:
         """Return by what an answer is known."""

@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS answers (
   number INTEGER PRIMARY KEY, key BLOB UNIQUE, row TEXT, ids BLOB, proof BLOB
 )
 """
+_SIZE = "SELECT coalesce(sum(length(ids) + length(row)), 0) FROM answers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +129,7 @@ class History:
         self._lock = threading.Lock()
         self._faulty = False
         self._base = _open(path)
-        (self._size,) = self._base.execute(
-            "SELECT coalesce(sum(length(ids) + length(row)), 0) FROM answers"
-        ).fetchone()
+        (self._size,) = self._base.execute(_SIZE).fetchone()
 
     def close(self) -> None:
         """Close the file."""
@@ -162,23 +161,27 @@ class History:
         key = self._key(answer, parent)
 
         def store(base: sqlite3.Connection) -> None:
+            (replaced,) = base.execute(f"{_SIZE} WHERE key = ?", (key,)).fetchone()
             base.execute("DELETE FROM answers WHERE key = ?", (key,))
             base.execute(
                 "INSERT INTO answers (key, row, ids, proof) VALUES (?, ?, ?, ?)",
                 (key, row, ids, _proof(key, row, ids)),
             )
-            self._size += len(ids) + len(row)
-            self._forget_oldest()
+            size = self._forget_oldest(self._size - replaced + len(ids) + len(row))
+            base.commit()  # what fails up to here is undone, and does not count
+            self._size = size
 
         self._with_base(store)
 
-    def _forget_oldest(self) -> None:
-        while self._size > self._limit:
+    def _forget_oldest(self, total: int) -> int:
+        """Delete answers until those that are left, `total` bytes now, fit; return their bytes."""
+        while total > self._limit:
             number, size = self._base.execute(
                 "SELECT number, length(ids) + length(row) FROM answers ORDER BY number LIMIT 1"
             ).fetchone()
             self._base.execute("DELETE FROM answers WHERE number = ?", (number,))
-            self._size -= size
+            total -= size
+        return total
 
     def _find(self, message: Message, parent: bytes, schemas: Mapping[str, Any]) -> Exact | None:
         content = message.content.strip()

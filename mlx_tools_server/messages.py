@@ -113,10 +113,12 @@ class Options:
     """What chat and text requests have in common.
 
     `max_tokens` None means what is left of the context. `top_logprobs` None means no log
-    probabilities are wanted, 0 means those of the sampled tokens only.
+    probabilities are wanted, 0 means those of the sampled tokens only. `client` tells who asks, so
+    that each gets a fair share.
     """
 
     model: str = ""
+    client: str = ""
     sampling: Sampling = Sampling()
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()

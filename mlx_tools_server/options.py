@@ -99,6 +99,15 @@ def _template(raw: Any) -> str:
     return content
 
 
+def _keys(raw: Any) -> tuple[str, ...]:
+    """The keys that a file holds, one a line; empty lines and those that begin with # are none."""
+    lines = Path(expand_user(raw)).read_text(encoding="utf-8").splitlines()
+    keys = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+    if not keys or not all(map(_printable, keys)):
+        raise ValueError(raw)
+    return keys
+
+
 def _choice(metavar: str, read: Callable[[Any], Any], *choices: Any) -> Kind:
     what = f"one of {', '.join(map(str, choices))}"
     return Kind(what, metavar, (type(choices[0]),), read, lambda v: v in choices)
@@ -133,6 +142,7 @@ SAMPLER = _choice("WHOSE", str, "client", "model", "fixed")
 HISTORY = _choice("HOW", str, "exact", "template")
 HISTORY_THINKING = _choice("HOW", str, "template", "preserve")
 KEY = Kind("a key of visible ASCII characters without spaces", "KEY", (str,), str, _printable)
+KEYS = Kind("a readable file with a key a line", "FILE", (str,), _keys)
 OBJECT = Kind("a JSON object", "JSON", (str, dict), _json_object)
 TEMPLATE = Kind("a readable template file, or a template with {% %}", "FILE", (str,), _template)
 ORIGINS = Kind(

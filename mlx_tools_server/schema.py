@@ -38,6 +38,9 @@ MAX_NESTING = 100
 # Integers of more digits have no decimal form in Python, unless it is told otherwise.
 MAX_DIGITS = 4300
 
+# Longer text is read as JSON only: Python's own form takes its reader far more time and memory.
+MAX_LITERAL = 100_000
+
 # Seconds of processor time that one validation may take; a usual one takes a thousandth of it.
 MAX_SECONDS = 0.4
 
@@ -163,7 +166,7 @@ def container(text: str, kinds: Collection[str], default: Any, *, literal: bool 
     try:
         value = loads(source)
     except ValueError:
-        value = _python_literal(source) if literal else None
+        value = _python_literal(source) if literal and len(source) <= MAX_LITERAL else None
     if nests_deeper(value, MAX_NESTING):
         return default
     kind = "object" if isinstance(value, dict) else "array" if isinstance(value, list) else ""

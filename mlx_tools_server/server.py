@@ -1,25 +1,27 @@
-"""The HTTP server: loads the model, listens, and serves until it is stopped.
+"""The HTTP server: listens, loads the model, and serves until it is stopped.
 
 Rules of this file:
 - What can't work is said before the model is loaded, if that can be known: the port, the folder.
 - The engine is held by `serve` alone and goes before it returns.
+- Who asks the server to stop waits for the answers that are being given; who asks twice does not.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
-import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from http.server import ThreadingHTTPServer
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .admission import Admission
 from .banner import banner
 from .config import ServerConfig
 from .engine.engine import Engine
@@ -27,57 +29,32 @@ from .engine.seams import machine_rank
 from .errors import StartupError
 from .handler import ToolsHandler
 from .history import History
+from .listener import Listener
 from .models import ModelInfo
 from .places import history_file
 from .sampling import SamplingPolicy
-from .stored import Stored
+from .service import Service
 from .turn import Turns
 
 log = logging.getLogger(__name__)
 
-# Seconds that open streams have to say goodbye.
+# Seconds that streams which are cut have to say goodbye.
 FAREWELL = 2.0
-# Connections that may wait to be accepted; agents open many at once.
-BACKLOG = 512
+# Seconds between two looks at the generation loop.
+LOOK = 0.5
 
 
-class ToolsServer(ThreadingHTTPServer):
-    """Accepts connections; each has its thread."""
-
-    daemon_threads = True
-    request_queue_size = BACKLOG
+class ToolsServer(Listener):
+    """Serves each connection by a handler of its own."""
 
     def __init__(self, config: ServerConfig) -> None:
-        self.config = config
-        self.turns: Turns | None = None
-        self.stored = Stored()
-        try:
-            found = socket.getaddrinfo(
-                config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )
-            self.address_family = found[0][0]
-            super().__init__(found[0][4], ToolsHandler)  # type: ignore[arg-type]
-        except OSError as error:
-            raise StartupError(
-                f"Can't listen on {config.host}:{config.port}: {error.strerror or error}",
-                "Choose another --port, or --host, or stop what uses it.",
-            ) from error
+        self.service = Service()
+        super().__init__(config, ToolsHandler)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection."""
-        if self.turns is not None:
-            ToolsHandler(self.turns, self.stored, self.config, request, client_address, self)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log what a connection's thread raised; most often the client has gone."""
-        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
-            log.exception("a connection failed")
-
-    @property
-    def url(self) -> str:
-        """Where clients reach the server."""
-        host, port = str(self.server_address[0]), self.server_address[1]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        note = partial(self.connections.note, request)
+        ToolsHandler(self.service, self.config, note, request, client_address, self)
 
 
 def serve(config: ServerConfig, info: ModelInfo | None) -> int:
@@ -88,60 +65,101 @@ def serve(config: ServerConfig, info: ModelInfo | None) -> int:
     with contextlib.ExitStack() as stack:
         if info is not None and config.context_length is None:
             config = replace(config, context_length=info.context_length)
+        stop = stack.enter_context(_signals())
+        name = config.model_name or (info.name if info else str(config.model))
         # Of several machines only the first talks to clients.
         server = stack.enter_context(ToolsServer(config)) if machine_rank() == 0 else None
-        name = config.model_name or (info.name if info else str(config.model))
+        if server is not None:
+            stack.enter_context(_accepting(server))
         engine = stack.enter_context(Engine(config, name))
-        _wait(engine, name, info)
-        if server is None:
-            with _on_sigterm(engine.stop_and_join):
-                engine.join()
-            return 1 if engine.failed else 0
+        if _wait(engine, name, info, stop):
+            if server is not None:
+                _answer(server, engine, config, info, stop)
+            else:
+                _follow(engine, stop)
+        return 1 if engine.failed else 0
+
+
+def _answer(
+    server: ToolsServer,
+    engine: Engine,
+    config: ServerConfig,
+    info: ModelInfo | None,
+    stop: threading.Event,
+) -> None:
+    """Answer clients until the server is asked to stop, or the loop is gone."""
+    with contextlib.ExitStack() as stack:
         history = None
         if config.history == "exact":
             history = History(history_file(config), engine.model.fingerprint)
             stack.callback(history.close)
-        sampling = SamplingPolicy.of(config, info.sampling if info is not None else {})
-        server.turns = turns = Turns(engine, sampling, history)
+        turns = Turns(
+            engine,
+            SamplingPolicy.of(config, info.sampling if info else {}),
+            history,
+            Admission(config.max_requests, config.max_queued_tokens),
+        )
+        server.service.open(turns)
         print(_banner(server.url, engine, config, info), flush=True)
-        if engine.distributed:
-            threading.Thread(target=_watch, args=(engine, server), daemon=True).start()
-        with _on_sigterm(server.shutdown), contextlib.suppress(KeyboardInterrupt):
-            server.serve_forever()
+        while engine.is_healthy and not stop.wait(LOOK):
+            pass
+        server.service.stop()
+        if engine.is_healthy:
+            if turns.running:
+                log.info("Stopping when %d answers are given", turns.running)
+            turns.wait_until_ended(config.drain_seconds)
         engine.stop_and_join()
         turns.wait_until_ended(FAREWELL)  # each open stream is told that the server stops
-        return 1 if engine.failed else 0
+
+
+def _follow(engine: Engine, stop: threading.Event) -> None:
+    """Do as the first machine does, until that or this one stops."""
+    while engine.is_healthy and not stop.wait(LOOK):
+        pass
+    engine.stop_and_join()
 
 
 @contextlib.contextmanager
-def _on_sigterm(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` when the process is asked to end."""
-
-    def start(*_: object) -> None:
-        # It waits for the loop that this very thread may be in.
-        threading.Thread(target=stop, daemon=True).start()
-
-    previous = signal.signal(signal.SIGTERM, start)
+def _accepting(server: ToolsServer) -> Iterator[None]:
+    """Let clients connect."""
+    thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
+    thread.start()
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        server.shutdown()
+        thread.join()
 
 
-def _watch(engine: Engine, server: ToolsServer) -> None:
-    """End the server when another machine is lost: this one alone can't answer any more."""
-    while engine.is_healthy:
-        time.sleep(1)
-    server.shutdown()
+@contextlib.contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """Set the event when the process is asked to stop; when asked again, stop at once."""
+    stop = threading.Event()
+
+    def ask(number: int, _: object) -> None:
+        if stop.is_set():
+            # What is on disk is whole at any time.
+            os._exit(128 + number)
+        stop.set()
+
+    kinds = (signal.SIGTERM, signal.SIGINT)
+    before = {kind: signal.signal(kind, ask) for kind in kinds}
+    try:
+        yield stop
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
-def _wait(engine: Engine, name: str, info: ModelInfo | None) -> None:
-    """Wait for the model, showing how it goes on a terminal."""
+def _wait(engine: Engine, name: str, info: ModelInfo | None, stop: threading.Event) -> bool:
+    """Return whether the model is loaded, showing how it goes on a terminal."""
     began = time.monotonic()
     size = info.size_bytes if info else 0
     shows = sys.stderr.isatty()
     try:
-        while not engine.wait_until_loaded(timeout=0.5):
+        while not engine.wait_until_loaded(timeout=LOOK):
+            if stop.is_set():
+                return False
             if shows:
                 share = f" {min(100, 100 * engine.loaded_bytes // size)}%" if size else ""
                 seconds = time.monotonic() - began
@@ -157,6 +175,7 @@ def _wait(engine: Engine, name: str, info: ModelInfo | None) -> None:
         ) from error
     if shows:
         print("\r\033[K", end="", file=sys.stderr)
+    return True
 
 
 def _banner(url: str, engine: Engine, config: ServerConfig, info: ModelInfo | None) -> str:
@@ -168,5 +187,5 @@ def _banner(url: str, engine: Engine, config: ServerConfig, info: ModelInfo | No
         why=model.why,
         template=model.template.origin,
         context_length=model.context_length,
-        api_key=config.api_key is not None,
+        api_key=bool(config.keys),
     )

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 
+from .admission import Admission
 from .counters import Counters
 from .engine.engine import Engine, Prompt
 from .events import Event, Failed, Finished, PartDelta, PartEnded, PartKind, PartStarted
@@ -30,25 +31,43 @@ class Turns:
     """Runs turns on one engine."""
 
     def __init__(
-        self, engine: Engine, sampling: SamplingPolicy, history: History | None = None
+        self,
+        engine: Engine,
+        sampling: SamplingPolicy,
+        history: History | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self.engine = engine
         self.sampling = sampling
         self._history = history
+        self._admission = admission or Admission()
         self.counters = Counters()
         self._ended = threading.Condition()
         self._running = 0
+
+    @property
+    def running(self) -> int:
+        """How many turns run."""
+        return self._running
 
     def wait_until_ended(self, timeout: float) -> None:
         """Wait, at most `timeout` seconds, until no turn runs any more."""
         with self._ended:
             self._ended.wait_for(lambda: self._running == 0, timeout)
 
+    @property
+    def load(self) -> tuple[int, int]:
+        """How many requests wait, and how many are in flight."""
+        in_flight = self.engine.in_flight
+        return max(0, self._admission.count - in_flight), in_flight
+
     def chat(self, request: ChatRequest) -> Generator[Event, None, None]:
         """Answer a conversation; raises RequestError before the first event if it can't."""
-        request = self._recalled(request)
-        prompt = self.engine.prepare_chat(request)
-        return self._events(prompt, request.options, request)
+        with self._admission.admit(request.options.client) as admitted:
+            request = self._recalled(request)
+            prompt = self.engine.prepare_chat(request)
+            admitted.add(len(prompt.ids))
+            yield from self._events(prompt, request.options, request)
 
     def count(self, request: ChatRequest) -> int:
         """Return how many tokens the prompt of a conversation has; the model is not asked."""
@@ -62,8 +81,10 @@ class Turns:
 
     def text(self, request: TextRequest) -> Generator[Event, None, None]:
         """Continue a raw prompt; raises RequestError before the first event if it can't."""
-        prompt = self.engine.prepare_text(request)
-        return self._events(prompt, request.options)
+        with self._admission.admit(request.options.client) as admitted:
+            prompt = self.engine.prepare_text(request)
+            admitted.add(len(prompt.ids))
+            yield from self._events(prompt, request.options)
 
     def _events(
         self, prompt: Prompt, options: Options, request: ChatRequest | None = None

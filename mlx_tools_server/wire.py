@@ -14,8 +14,8 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .errors import BadRequest
-from .jsontext import loads, nests_deeper
+from .errors import BadRequest, TooLarge
+from .jsontext import count_values, loads, nests_deeper, whole_characters
 from .messages import Options, Sampling
 
 # No value of a request has a reason to be larger; it keeps arithmetic on them safe.
@@ -24,12 +24,18 @@ MAX_INTEGER = 1 << 31
 MAX_TOKENS = 1 << 62
 # Deeper than schemas and arguments are; it keeps every recursion far from Python's limit.
 MAX_NESTING = 200
+# More than conversations have. The worst body of so many keeps other threads waiting for 0.3 s.
+MAX_VALUES = 500_000
+# The most members of a list that is read one by one: messages, parts, tools, calls.
+MAX_ITEMS = 50_000
+# The most characters of a name or an id: answers repeat some of them, in each chunk.
+MAX_NAME = 1024
 
 _MISSING: Any = object()
 
+_TOKEN_ID = re.compile("0|[1-9][0-9]{0,9}")
 # What `str.splitlines` splits at and JSON does not escape, and what has no UTF-8 form.
 _FRAGILE = re.compile("[\\x85\\u2028\\u2029\\ud800-\\udfff]")
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class Fields:
@@ -51,9 +57,7 @@ class Fields:
 
     def wrong(self, name: str, wanted: str) -> BadRequest:
         """Return the error for a field that is not what it must be."""
-        shown = reprlib.repr(self._data.get(name))
-        if len(shown) > 60:
-            shown = f"{shown[:57]}..."
+        shown = _shown(self._data.get(name))
         return BadRequest(f"{self.at(name)} must be {wanted}, not {shown}.", param=self.at(name))
 
     def text(self, name: str, default: Any = _MISSING) -> Any:
@@ -63,6 +67,13 @@ class Fields:
             return self._absent(name, default, "a string")
         if not isinstance(value, str):
             raise self.wrong(name, "a string")
+        return value
+
+    def name(self, name: str, default: Any = _MISSING, longest: int = MAX_NAME) -> Any:
+        """Return a string that is no longer than names and ids are."""
+        value = self.text(name, default)
+        if value is not None and len(value) > longest:
+            raise self.wrong(name, f"a string of {longest} characters at most")
         return value
 
     def flag(self, name: str, default: bool) -> bool:
@@ -123,7 +134,10 @@ class Fields:
     def objects(self, name: str, default: Any = _MISSING) -> list[Fields]:
         """Return a list of objects."""
         path = self.at(name)
-        return [Fields(item, f"{path}[{i}]") for i, item in enumerate(self.items(name, default))]
+        items = self.items(name, default)
+        if len(items) > MAX_ITEMS:
+            raise BadRequest(f"{path} has {len(items)} members; {MAX_ITEMS} may be.", param=path)
+        return [Fields(item, f"{path}[{i}]") for i, item in enumerate(items)]
 
     def _absent(self, name: str, default: Any, wanted: str) -> Any:
         if default is _MISSING:
@@ -133,26 +147,38 @@ class Fields:
         return default
 
 
+def _shown(value: Any) -> str:
+    """Return the beginning of a value as an error shows it, however large it is."""
+    if isinstance(value, Mapping) and len(value) > 100:  # all its keys would be sorted
+        return f"an object of {len(value)} fields"
+    shown = reprlib.repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+
+
 def parse_json(raw: bytes) -> Fields:
-    """Return the body of a request; raises BadRequest if it is no JSON object."""
+    """Return the body of a request.
+
+    Of a key that comes twice the last value counts, and no code sees another.
+
+    Raises:
+        BadRequest: it is no JSON object.
+        TooLarge: it would take long to find that out.
+    """
+    roughly = sum(map(raw.count, (b",", b"[", b"{")))
+    if roughly > MAX_VALUES and count_values(raw, MAX_VALUES) > MAX_VALUES:
+        raise TooLarge(
+            f"The body holds more than {MAX_VALUES} values (members of its lists and objects). "
+            "Send a shorter conversation, and long data as text."
+        )
     try:
-        text = raw.decode("utf-8")
-        data = loads(text, strict=True)
+        data = loads(whole_characters(raw.decode("utf-8")), strict=True)
     except UnicodeDecodeError as error:
         raise BadRequest(f"The body is not UTF-8: {error.reason} at byte {error.start}.") from error
     except ValueError as error:
         raise BadRequest(f"The body is not JSON: {error}.") from error
     if nests_deeper(data, MAX_NESTING):
         raise BadRequest(f"The body nests more than {MAX_NESTING} deep.")
-    if _SURROGATE.search(text):
-        data = _with_whole_characters(data)
     return Fields(data)
-
-
-def _with_whole_characters(data: Any) -> Any:
-    """Return the data with U+FFFD for each lone surrogate: half of an emoji that a client cut."""
-    text = json.dumps(data, ensure_ascii=False)
-    return loads(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
 
 
 def read_options(
@@ -160,7 +186,7 @@ def read_options(
 ) -> Options:
     """Return what the bodies of OpenAI's routes have in common."""
     return Options(
-        model=body.text("model", ""),
+        model=body.name("model", ""),
         sampling=read_sampling(body, defaults),
         max_tokens=max_tokens,
         stop=read_stop(body),
@@ -194,16 +220,13 @@ def _logit_bias(body: Fields) -> dict[int, float]:
     bias = Fields(body.mapping("logit_bias"), body.at("logit_bias"))
     result = {}
     for key in body.mapping("logit_bias"):
-        try:
-            token = int(key)
-        except ValueError:
-            token = -1
-        if not 0 <= token < MAX_INTEGER:
+        # Python would take " 5", "0_5" and digits of other scripts too, all for the same token.
+        if not _TOKEN_ID.fullmatch(key) or int(key) >= MAX_INTEGER:
             raise BadRequest(
                 f"logit_bias has the key {key[:40]!r}; its keys must be token ids.",
                 param="logit_bias",
             )
-        result[token] = bias.number(key, 0.0, -10_000, 10_000)
+        result[int(key)] = bias.number(key, 0.0, -10_000, 10_000)
     return result
 
 
@@ -221,6 +244,17 @@ def read_max_tokens(body: Fields, *names: str) -> int | None:
         if limit is not None:
             return None if limit == -1 else int(limit)
     return None
+
+
+def read_template_kwargs(body: Fields) -> dict[str, Any]:
+    """Return the variables for the chat template."""
+    kwargs = body.mapping("chat_template_kwargs")
+    if any(len(name) > 80 for name in kwargs) or len(kwargs) > 100:
+        raise BadRequest(
+            "chat_template_kwargs may have 100 names of 80 characters at most.",
+            param=body.at("chat_template_kwargs"),
+        )
+    return dict(kwargs)
 
 
 def read_stop(body: Fields, name: str = "stop") -> tuple[str, ...]:

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlx_tools_server.config import OPTIONS, ServerConfig, env_name, is_loopback
+from mlx_tools_server.config import OPTIONS, ServerConfig, is_loopback
 from mlx_tools_server.errors import StartupError
 from mlx_tools_server.flags import build_parser, load_config
+from mlx_tools_server.sources import env_name
 
 
 def from_flags(**flags: Any) -> ServerConfig:

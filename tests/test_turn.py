@@ -42,6 +42,12 @@ ANY = ToolSpec("any")
 REQUEST = ChatRequest((Message("user", "hi"),), tools=(RUN, ANY))
 
 
+class Asked:
+    """A prompt that is nothing but tokens."""
+
+    ids = (1, 2, 3)
+
+
 class Script:
     """An engine that says these events; `closed` once whoever listens has gone."""
 
@@ -49,15 +55,17 @@ class Script:
         self._events = events
         self.closed = False
 
-    def prepare_chat(self, request: ChatRequest) -> str:
+    def prepare_chat(self, request: ChatRequest) -> Asked:
         """Take a conversation, unless it is empty."""
         if not request.messages:
             raise ContextOverflow(2, 1)
-        return "prompt"
+        return Asked()
 
-    def prepare_text(self, request: TextRequest) -> str:
+    def prepare_text(self, request: TextRequest) -> Asked:
         """Take a raw prompt."""
-        return "prompt"
+        return Asked()
+
+    in_flight = 0
 
     def run(self, _prompt: Any, _options: Any) -> Iterator[Event]:
         """Say the events."""
@@ -198,9 +206,10 @@ def test_refusal() -> None:
     made = turns()
 
     with pytest.raises(ContextOverflow):
-        made.chat(ChatRequest(()))
+        next(made.chat(ChatRequest(())))
 
     assert made.counters.snapshot() == {}
+    assert made.load == (0, 0)
 
 
 def test_leaving_closes() -> None:

@@ -7,18 +7,21 @@ Rules of this file:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Any, Protocol
 
 from ..errors import BadRequest, RequestError
 from ..events import Answer, Event, Failed, FinishReason, Usage
+from ..jsontext import count_values
 from ..messages import OutputFormat
 from ..schema import container
-from ..wire import Fields, sse
+from ..wire import MAX_VALUES, Fields, sse
 
 DONE = b"data: [DONE]\n\n"
 KEEPALIVE = b": keepalive\n\n"
 
+# More tools than any client offers; each of them becomes a part of a grammar.
+MAX_TOOLS = 2048
 # Templates know three efforts: low, medium and high. What isn't listed is left to them.
 EFFORTS: Mapping[str, str] = {"minimal": "low", "xhigh": "high", "max": "high"}
 # Claude Code's line differs from session to session and stands before all else in the prompt.
@@ -56,7 +59,7 @@ def named_sse(data: Mapping[str, Any]) -> bytes:
 
 
 # Parts that are no text. Other unknown kinds are read by their text.
-_MEDIA = frozenset(
+MEDIA = frozenset(
     ("image_url", "input_image", "image", "input_audio", "input_file", "file", "video_url")
 )
 
@@ -75,7 +78,7 @@ def read_texts(
     texts = []
     for part in fields.objects(name):
         kind = part.text("type", "text")
-        if kind in _MEDIA:
+        if kind in MEDIA:
             media = NotText(part, kind)
             if not is_result:
                 raise media
@@ -85,16 +88,47 @@ def read_texts(
     return "".join(texts)
 
 
-def read_arguments(fields: Fields) -> Mapping[str, Any]:
-    """Return the arguments of a call of the history."""
-    arguments = fields.raw("arguments")
-    if isinstance(arguments, str):
-        # A client may replay a call that was cut; refusing it would end the session for good.
-        parsed = container(arguments, ("object",), None) if arguments.strip() else {}
-        return {"arguments": arguments} if parsed is None else parsed
-    if not isinstance(arguments, Mapping | None):
-        raise fields.wrong("arguments", "a string of JSON")
-    return arguments or {}
+class Arguments:
+    """Reads the arguments of a conversation's calls, which are JSON in a string of the JSON.
+
+    All of them together hold as many values as a body may; what is beyond that stays text.
+    """
+
+    def __init__(self) -> None:
+        self._left = MAX_VALUES
+
+    def read(self, fields: Fields) -> Mapping[str, Any]:
+        """Return the arguments of a call of the history."""
+        arguments = fields.raw("arguments")
+        if isinstance(arguments, str):
+            # A client may replay a call that was cut; refusing it would end the session for good.
+            parsed = self._parsed(arguments) if arguments.strip() else {}
+            return {"arguments": arguments} if parsed is None else parsed
+        if not isinstance(arguments, Mapping | None):
+            raise fields.wrong("arguments", "a string of JSON")
+        return arguments or {}
+
+    def _parsed(self, text: str) -> Mapping[str, Any] | None:
+        values = count_values(text.encode(errors="replace"), self._left)
+        parsed = self._spent(values, text, literal=False)
+        # In Python's form other strings may hide commas, so all of them count.
+        return parsed or self._spent(sum(map(text.count, ",[{")), text, literal=True)
+
+    def _spent(self, values: int, text: str, *, literal: bool) -> Mapping[str, Any] | None:
+        if values > self._left:
+            return None
+        self._left -= values
+        parsed: Mapping[str, Any] | None = container(text, ("object",), None, literal=literal)
+        return parsed
+
+
+def check_tools(tools: Sized) -> None:
+    """Raise BadRequest if these are more tools than can be offered."""
+    if len(tools) > MAX_TOOLS:
+        raise BadRequest(
+            f"There are {len(tools)} tools; {MAX_TOOLS} may be. Offer the model fewer.",
+            param="tools",
+        )
 
 
 def read_format(body: Fields, name: str) -> OutputFormat | None:

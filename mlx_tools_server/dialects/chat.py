@@ -38,16 +38,17 @@ from ..messages import (
     ToolChoice,
     ToolSpec,
 )
-from ..wire import Fields, read_max_tokens, read_options, sse
+from ..wire import Fields, read_max_tokens, read_options, read_template_kwargs, sse
 from .base import (
     DONE,
     KEEPALIVE,
+    Arguments,
+    check_tools,
     ended,
     failed,
     finite,
     openai_error,
     openai_usage,
-    read_arguments,
     read_format,
     read_texts,
     read_tool_name,
@@ -76,10 +77,12 @@ def parse(body: Fields, defaults: Sampling) -> ChatRequest:
         )
     if body.integer("n", 1, 1) != 1:
         raise BadRequest("n must be 1: this server gives one answer a request.", param="n")
-    messages = tuple(_message(fields) for fields in body.objects("messages"))
+    arguments = Arguments()
+    messages = tuple(_message(fields, arguments) for fields in body.objects("messages"))
     if not messages:
         raise BadRequest("messages must not be empty.", param="messages")
     tools = tuple(map(_tool, body.objects("tools", ())))
+    check_tools(tools)
     return ChatRequest(
         messages=messages,
         tools=tools,
@@ -90,10 +93,15 @@ def parse(body: Fields, defaults: Sampling) -> ChatRequest:
         options=read_options(
             body,
             defaults,
-            max_tokens=read_max_tokens(body, "max_completion_tokens", "max_tokens"),
+            max_tokens=_max_tokens(body),
             top_logprobs=_top_logprobs(body),
         ),
     )
+
+
+def _max_tokens(body: Fields) -> int | None:
+    read_max_tokens(body, "max_tokens")  # it must be right even where the newer name counts
+    return read_max_tokens(body, "max_completion_tokens", "max_tokens")
 
 
 def _top_logprobs(body: Fields) -> int | None:
@@ -102,8 +110,8 @@ def _top_logprobs(body: Fields) -> int | None:
 
 
 def _template_kwargs(body: Fields) -> dict[str, Any]:
-    kwargs = dict(body.mapping("chat_template_kwargs"))
-    effort = body.text("reasoning_effort", None)
+    kwargs = read_template_kwargs(body)
+    effort = body.name("reasoning_effort", None)
     return kwargs if effort is None else {"reasoning_effort": effort, **kwargs}
 
 
@@ -133,13 +141,14 @@ def _tool_choice(body: Fields, tools: Sequence[ToolSpec]) -> ToolChoice:
         name = body.object("tool_choice").object("function").text("name")
         if name not in {tool.name for tool in tools}:
             raise BadRequest(
-                f"tool_choice names {name!r}, which is not among the tools.", param="tool_choice"
+                f"tool_choice names {name[:80]!r}, which is not among the tools.",
+                param="tool_choice",
             )
         return ToolChoice("named", name)
     raise body.wrong("tool_choice", "'auto', 'none', 'required' or a function of the tools")
 
 
-def _message(fields: Fields) -> Message:
+def _message(fields: Fields, arguments: Arguments) -> Message:
     role = ROLES.get(fields.text("role"))
     if role is None:
         raise fields.wrong("role", f"one of {', '.join(ROLES)}")
@@ -155,24 +164,22 @@ def _message(fields: Fields) -> Message:
             is_result=role == "tool",
         ),
         reasoning,
-        tuple(_tool_calls(fields)) if role == "assistant" else (),
+        tuple(_tool_calls(fields, arguments)) if role == "assistant" else (),
         fields.text("tool_call_id", "") if role == "tool" else "",
         fields.text("name", "") or "",
     )
 
 
-def _tool_calls(fields: Fields) -> list[ToolCall]:
-    calls = [
-        _call(call.object("function"), call.text("id", ""))
-        for call in fields.objects("tool_calls", ())
+def _tool_calls(fields: Fields, arguments: Arguments) -> list[ToolCall]:
+    functions = [
+        (call.object("function"), call.text("id", "")) for call in fields.objects("tool_calls", ())
     ]
     if fields.raw("function_call") is not None:  # the form before tools
-        calls.append(_call(fields.object("function_call"), ""))
-    return calls
-
-
-def _call(function: Fields, call_id: str) -> ToolCall:
-    return ToolCall(call_id, function.text("name"), read_arguments(function))
+        functions.append((fields.object("function_call"), ""))
+    return [
+        ToolCall(call_id, function.text("name"), arguments.read(function))
+        for function, call_id in functions
+    ]
 
 
 # What clients read.

@@ -24,13 +24,13 @@ from ..events import (
     TokenLogprob,
 )
 from ..messages import Sampling, TextRequest
-from ..wire import Fields, read_max_tokens, read_options, sse
+from ..wire import MAX_INTEGER, Fields, read_max_tokens, read_options, sse
 from .base import DONE, KEEPALIVE, ended, failed, finite, openai_error, openai_usage
 
 
 def parse(body: Fields, defaults: Sampling) -> TextRequest:
     """Return the request that a body asks for; raises BadRequest if it can't be understood."""
-    if body.raw("suffix"):
+    if body.text("suffix", ""):
         raise BadRequest(
             "suffix is not supported: write the model's own fill-in tokens into the prompt.",
             param="suffix",
@@ -67,9 +67,11 @@ def _prompt(body: Fields) -> str | tuple[int, ...]:
         prompt = prompt[0]
     if isinstance(prompt, str):
         return prompt
-    if isinstance(prompt, list) and all(type(token) is int for token in prompt):
-        return tuple(prompt)
-    raise body.wrong("prompt", "one string, or one list of token ids")
+    if not isinstance(prompt, list) or not all(type(token) is int for token in prompt):
+        raise body.wrong("prompt", "one string, or one list of token ids")
+    if not all(0 <= token < MAX_INTEGER for token in prompt):
+        raise BadRequest("prompt has numbers that are no token ids of any model.", param="prompt")
+    return tuple(prompt)
 
 
 class TextEncoder:

@@ -38,6 +38,7 @@ from ..wire import MAX_TOKENS, Fields, read_sampling, read_stop
 from .base import (
     EFFORTS,
     NotText,
+    check_tools,
     failed,
     named_sse,
     read_format,
@@ -75,7 +76,7 @@ def parse(body: Fields, defaults: Sampling) -> ChatRequest:
             param="max_tokens",
         )
     options = Options(
-        model=body.text("model", ""),
+        model=body.name("model", ""),
         sampling=read_sampling(body, defaults),
         max_tokens=max_tokens,
         stop=read_stop(body, "stop_sequences"),
@@ -86,7 +87,7 @@ def parse(body: Fields, defaults: Sampling) -> ChatRequest:
 
 def parse_count(body: Fields) -> ChatRequest:
     """Return the conversation whose tokens are to be counted; raises BadRequest likewise."""
-    return _request(body, Options(model=body.text("model", "")))
+    return _request(body, Options(model=body.name("model", "")))
 
 
 def count_body(tokens: int) -> dict[str, Any]:
@@ -96,6 +97,7 @@ def count_body(tokens: int) -> dict[str, Any]:
 
 def _request(body: Fields, options: Options) -> ChatRequest:
     tools = tuple(map(_tool, body.objects("tools", ())))
+    check_tools(tools)
     conversation = body.objects("messages")
     if not conversation:
         raise BadRequest("messages must not be empty.", param="messages")
@@ -158,7 +160,7 @@ def _template_kwargs(body: Fields) -> dict[str, Any]:
     if thinking in THINKING:
         kwargs["enable_thinking"] = THINKING[thinking]
     config = body.object("output_config", {})
-    if effort := config.text("effort", ""):
+    if effort := config.name("effort", ""):
         kwargs["reasoning_effort"] = EFFORTS.get(effort, effort)
     return kwargs
 

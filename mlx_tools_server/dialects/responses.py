@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from ..errors import BadRequest
+from ..jsontext import dumps
 from ..messages import ChatRequest, Message, Role, Sampling, ToolCall, ToolChoice, ToolSpec
-from ..wire import Fields, read_max_tokens, read_options
+from ..wire import Fields, read_max_tokens, read_options, read_template_kwargs
 from .base import (
     EFFORTS,
-    read_arguments,
+    Arguments,
+    check_tools,
     read_format,
     read_texts,
     read_tool_name,
@@ -42,6 +44,10 @@ ROLES: Mapping[str, Role] = {
 CLIENT_RUN: Mapping[str, str] = {"local_shell_call": "action", "apply_patch_call": "operation"}
 CALLS = frozenset(("function_call", "custom_tool_call", *CLIENT_RUN))
 RESULTS = frozenset(f"{call}_output" for call in CALLS)
+# Earlier responses that one request may refer to item by item; the last has all items before it.
+MAX_RECALLED = 100
+# The most characters of `metadata`, written as JSON; responses repeat it in three events.
+MAX_METADATA = 16_384
 UNSUPPORTED: Mapping[str, str] = {
     "background": "background is not supported: this server answers while the client waits.",
     "conversation": "conversation is not supported. Send the items, or previous_response_id.",
@@ -79,13 +85,14 @@ class ResponsesRequest:
 def parse(body: Fields, defaults: Sampling, recall: Recall) -> ResponsesRequest:
     """Return the request that a body asks for; raises BadRequest if it can't be understood."""
     for name, reason in UNSUPPORTED.items():
-        if body.raw(name) not in (None, False):
+        if body.raw(name) is not None and body.raw(name) is not False:
             raise BadRequest(reason, param=name)
-    parent = body.text("previous_response_id", None)
+    parent = body.name("previous_response_id", None)
     earlier = _earlier(parent, recall)
     items = _items(body, earlier, recall)
     listed = [*body.objects("tools", ()), *_late_tools((*earlier, *items))]
     tools = {tool.name: (tool, origin) for tool, origin in _tools(listed)}
+    check_tools(tools)
     options = read_options(
         body, defaults, max_tokens=read_max_tokens(body, "max_output_tokens"), top_logprobs=None
     )
@@ -131,10 +138,11 @@ def _items(body: Fields, earlier: Sequence[Item], recall: Recall) -> list[Item]:
         return [{"type": "message", "role": "user", "content": given}]
     fields = body.objects("input", ())
     items: list[Item] = list(given or ())
-    known = _by_id((*earlier, *items))
-    for index, item in enumerate(fields):
-        if _kind(item) == "item_reference":
-            items[index] = _referred(item, known, recall) or items[index]
+    references = _References(_by_id((*earlier, *items)), recall)
+    # The last first: the response that it is of has all items before it too.
+    for index in range(len(fields) - 1, -1, -1):
+        if _kind(fields[index]) == "item_reference":
+            items[index] = references.item(fields[index]) or items[index]
     return items
 
 
@@ -158,19 +166,47 @@ def _kind(item: Fields) -> str:
     return kind if kind is not None else str(item.text("type"))
 
 
-def _referred(reference: Fields, known: dict[str, Item], recall: Recall) -> Item | None:
-    """Return the item that a reference means; None for a thought that is forgotten."""
-    name = reference.text("id")
-    if name not in known:
-        # Some clients refer to each item of a stored response instead of going on from it.
-        known |= _by_id(recall(_answer_id(name)) or ())
-    if name not in known and not name.startswith("rs_"):
-        raise BadRequest(
-            f"Item with id {name[:80]!r} not found. Send the item itself, and `store: false` so "
-            "that clients don't refer to what this server may have forgotten.",
-            param=reference.at("id"),
-        )
-    return known.get(name)
+class _References:
+    """Finds what the references of one request mean, each item once: else few bytes mean much."""
+
+    def __init__(self, known: dict[str, Item], recall: Recall) -> None:
+        self._known = known
+        self._recall = recall
+        self._recalled: set[str] = set()
+        self._used: set[str] = set()
+
+    def item(self, reference: Fields) -> Item | None:
+        """Return the item that a reference means; None for a thought that is forgotten."""
+        name = reference.name("id")
+        if name in self._used:
+            raise BadRequest(
+                f"Item with id {name[:80]!r} is referred to twice. Refer to each item once.",
+                param=reference.at("id"),
+            )
+        self._used.add(name)
+        if name not in self._known:
+            # Some clients refer to each item of a stored response instead of going on from it.
+            self._learn(_answer_id(name), reference)
+        if name not in self._known and not name.startswith("rs_"):
+            raise BadRequest(
+                f"Item with id {name[:80]!r} not found. Send the item itself, and `store: false` "
+                "so that clients don't refer to what this server may have forgotten.",
+                param=reference.at("id"),
+            )
+        return self._known.get(name)
+
+    def _learn(self, answer_id: str, reference: Fields) -> None:
+        if answer_id in self._recalled:
+            return
+        if len(self._recalled) == MAX_RECALLED:
+            raise BadRequest(
+                f"The input refers to items of more than {MAX_RECALLED} responses. Send the items, "
+                "or previous_response_id.",
+                param=reference.at("id"),
+            )
+        self._recalled.add(answer_id)
+        found = _by_id(self._recall(answer_id) or ())
+        self._known |= {name: item for name, item in found.items() if name not in self._known}
 
 
 def item_id(prefix: str, answer_id: str, index: int) -> str:
@@ -209,6 +245,7 @@ class _Reader:
         self._texts: list[str] = []
         self._calls: list[ToolCall] = []
         self._last = ""
+        self._arguments = Arguments()
         self._made: set[str] = set()
         self._answered: set[str] = set()
 
@@ -262,7 +299,7 @@ class _Reader:
         else:
             name = _joined(item.text("namespace", ""), item.text("name"))
             custom = kind == "custom_tool_call"
-            arguments = {"input": item.text("input", "")} if custom else read_arguments(item)
+            arguments = {"input": item.text("input", "")} if custom else self._arguments.read(item)
             call = ToolCall(call_id, name, arguments)
         self._calls.append(call)
         self._last = "call"
@@ -330,7 +367,7 @@ def _freeform(tool: Fields) -> dict[str, Any]:
 
 
 def _tool_choice(body: Fields, names: Collection[str]) -> ToolChoice:
-    mode = body.raw("tool_choice") or "auto"
+    mode = "auto" if body.raw("tool_choice") is None else body.raw("tool_choice")
     if isinstance(mode, Mapping):
         choice = body.object("tool_choice")
         kind = choice.text("type")
@@ -360,8 +397,8 @@ def _tool_choice(body: Fields, names: Collection[str]) -> ToolChoice:
 
 
 def _template_kwargs(body: Fields) -> dict[str, Any]:
-    kwargs = dict(body.mapping("chat_template_kwargs"))
-    effort = body.object("reasoning", {}).text("effort", None)
+    kwargs = read_template_kwargs(body)
+    effort = body.object("reasoning", {}).name("effort", None)
     if effort is None:
         return kwargs
     if effort == "none":
@@ -376,10 +413,10 @@ def _echo(body: Fields, chat: ChatRequest) -> dict[str, Any]:
         "background": False,
         "instructions": body.text("instructions", None),
         "max_output_tokens": chat.options.max_tokens,
-        "metadata": body.mapping("metadata"),
+        "metadata": _metadata(body),
         "parallel_tool_calls": chat.parallel_tool_calls,
-        "previous_response_id": body.text("previous_response_id", None),
-        "prompt_cache_key": body.text("prompt_cache_key", None),
+        "previous_response_id": body.name("previous_response_id", None),
+        "prompt_cache_key": body.name("prompt_cache_key", None),
         "reasoning": {"effort": None, "summary": None, **body.mapping("reasoning")},
         "store": body.flag("store", True),
         "temperature": chat.options.sampling.temperature,
@@ -387,6 +424,13 @@ def _echo(body: Fields, chat: ChatRequest) -> dict[str, Any]:
         "tool_choice": body.raw("tool_choice") or "auto",
         "tools": body.items("tools", ()),
         "top_p": chat.options.sampling.top_p,
-        "truncation": body.text("truncation", "disabled"),
-        "user": body.text("user", None),
+        "truncation": body.name("truncation", "disabled"),
+        "user": body.name("user", None),
     }
+
+
+def _metadata(body: Fields) -> Mapping[str, Any]:
+    metadata = body.mapping("metadata")
+    if len(dumps(metadata)) > MAX_METADATA:
+        raise body.wrong("metadata", f"an object of {MAX_METADATA} characters as JSON at most")
+    return metadata

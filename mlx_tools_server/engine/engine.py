@@ -11,20 +11,24 @@ Rules of this file:
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
 from ..config import ServerConfig
 from ..counters import Counters
-from ..errors import BadRequest, ContextOverflow, GenerationFailed, Overloaded
+from ..errors import (
+    BadRequest,
+    ContextOverflow,
+    GenerationFailed,
+    MemoryOverflow,
+    Overloaded,
+)
 from ..events import (
     Event,
     Progress,
@@ -40,24 +44,25 @@ from .jobs import Job, JobQueue
 from .kv import SIDE_TOKENS, KVCacheStore, fingerprint
 from .layers import PromptCache
 from .losses import common_length
+from .memory import DISK_FLOOR, MemoryGuard, guard_for, kept_in_memory, kept_on_disk
 from .plans import Plans
 from .provider import LoadedModel, PinnedProvider, describe
 from .reader import Reader, ReaderSpec
 from .seams import GenerationLoop, arguments, loop_request
-from .telling import TICK, Telling
+from .telling import TICK, Deadline, Telling
 
 log = logging.getLogger(__name__)
 
 # Seconds of decoding after which the loop looks for new requests.
 TIME_BUDGET = 0.03
-# Bytes of the disk that are left free.
-DISK_FLOOR = 10 * 10**9
 # A user's first message that has nothing in common with any other.
 _NEVER_SAID = "\ue100"
 # Bias of a token that must not come.
 NEVER = -1e9
 # Failures in a row with no job to blame, after which the loop is taken to be broken.
-MAX_FAILURES = 3
+MAX_FAILURES = 5
+# Seconds before the loop begins anew after such a failure; each time it is twice as long.
+BACK_OFF = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +100,7 @@ class Engine(GenerationLoop):
         check_contract()
         self._config = config
         self._model_name = model_name
-        self._jobs = JobQueue()
+        self._jobs = JobQueue(config.decode_concurrency)
         self._loaded = threading.Event()
         self._model: LoadedModel | None = None
         self._load_error: Exception | None = None
@@ -129,9 +134,9 @@ class Engine(GenerationLoop):
         return int(mx.get_active_memory())
 
     @property
-    def load(self) -> tuple[int, int]:
-        """How many requests wait, and how many are in flight."""
-        return self._jobs.load()
+    def in_flight(self) -> int:
+        """How many requests the loop is at work on."""
+        return self._jobs.in_flight
 
     @property
     def cache_stats(self) -> dict[str, Any]:
@@ -171,6 +176,7 @@ class Engine(GenerationLoop):
             self._open_cache(self._model)
             if not (self.distributed or self._config.draft_model):
                 self._plans = Plans(self._model, self._config.constrain)
+                self._jobs.guard = self._guard()
         except Exception as error:  # noqa: BLE001  loading runs code of the model's own
             # Its frames hold what was loaded, and that must go in this thread.
             self._load_error = error.with_traceback(None)
@@ -189,14 +195,20 @@ class Engine(GenerationLoop):
         self._cache = KVCacheStore(
             self.model_provider.model,
             fingerprint(self.model_provider.model, model.fingerprint),
-            memory_bytes=config.kv_ram_bytes or config.prompt_cache_bytes or _memory_budget(),
-            disk_bytes=config.kv_disk_bytes or _disk_budget(folder),
+            memory_bytes=kept_in_memory(config),
+            disk_bytes=kept_on_disk(config, folder),
             floor_bytes=DISK_FLOOR,
             folder=folder / KV_FILES if folder else None,
             quantized=(config.kv_group_size, config.kv_bits) if config.kv_bits else (),
             decode=model.detokenizers.join,
         )
         self.use_cache(self._cache)
+
+    def _guard(self) -> MemoryGuard | None:
+        cache, limit = self._cache, self._config.memory_limit
+        kept = kept_in_memory(self._config) if cache is not None else 0
+        keep = cache.resize if cache is not None else lambda _: None
+        return guard_for(self.model_provider.model, limit, kept, keep)
 
     def _serve(self) -> None:
         self.set_time_budget(TIME_BUDGET)
@@ -209,7 +221,7 @@ class Engine(GenerationLoop):
                 if not self._recover(f"{type(error).__name__}: {error}"):
                     break
         for job in self._jobs.drain():
-            job.put(GenerationFailed("The server is stopping."))
+            job.put(Overloaded("The server is stopping. Send the request again in a moment."))
 
     def reader(self, spec: Any) -> Reader:
         """Return the reader for a job; a job that is tried again keeps the one it has."""
@@ -229,7 +241,11 @@ class Engine(GenerationLoop):
                 constrained=plan is not None and plan.whole is not None,
             )
         reader = Reader(
-            parser, model.detokenizers.new(continues=plain.raw), model.eos, plain.max_tokens
+            parser,
+            model.detokenizers.new(continues=plain.raw),
+            model.eos,
+            plain.max_tokens,
+            plain.runaway,
         )
         if plan is not None and plan.guides:
             reader.guide = Guide(plan, parser, model.vocabulary, self._guided)
@@ -248,6 +264,8 @@ class Engine(GenerationLoop):
                 job.put(error)
             self.give_up()
             return False
+        if self._failures:
+            time.sleep(BACK_OFF * 2 ** (self._failures - 1))
         alone = len(jobs) == 1
         again = []
         for job in jobs:
@@ -276,7 +294,8 @@ class Engine(GenerationLoop):
             first_call_only=not request.parallel_tool_calls,
             stop=request.options.stop,
         )
-        prompt = self._prompt(model.encoder.encode(pieces), request.options, spec)
+        ids = model.encoder.encode(pieces, model.context_length)
+        prompt = self._prompt(ids, request.options, spec)
         return replace(
             prompt,
             opening=template.opening(pieces),
@@ -287,7 +306,7 @@ class Engine(GenerationLoop):
 
     def count_chat(self, request: ChatRequest) -> int:
         """Return how many tokens the prompt of a conversation has, whether it fits or not."""
-        return len(self.model.encoder.encode(self._rendered(request)))
+        return self.model.encoder.count(self._rendered(request), self.model.context_length)
 
     def _rendered(self, request: ChatRequest) -> list[Piece]:
         return self.model.template.render(
@@ -307,11 +326,14 @@ class Engine(GenerationLoop):
 
     def prepare_text(self, request: TextRequest) -> Prompt:
         """Encode a raw prompt; raises RequestError if it can't be served."""
-        prompt = request.prompt
-        ids = self.model.encoder.encode_raw(prompt) if isinstance(prompt, str) else list(prompt)
-        if any(not 0 <= token < self.model.vocabulary for token in ids):
+        prompt, model = request.prompt, self.model
+        if isinstance(prompt, str):
+            ids = model.encoder.encode_raw(prompt, model.context_length)
+        else:
+            ids = list(prompt)
+        if any(not 0 <= token < model.vocabulary for token in ids):
             raise BadRequest(
-                f"prompt has token ids outside of 0 to {self.model.vocabulary - 1}", param="prompt"
+                f"prompt has token ids outside of 0 to {model.vocabulary - 1}", param="prompt"
             )
         spec = ReaderSpec(stop=request.options.stop, raw=True)
         return self._prompt(ids, request.options, spec)
@@ -330,31 +352,32 @@ class Engine(GenerationLoop):
         limit = model.context_length
         if limit is not None and len(ids) >= limit:
             raise ContextOverflow(len(ids), limit)
-        left = spec.max_tokens if limit is None else limit - len(ids)
+        room = self._jobs.guard.most_tokens if self._jobs.guard is not None else None
+        if room is not None and len(ids) >= room:
+            raise MemoryOverflow(len(ids), room)
+        left = min(most for most in (limit, room, len(ids) + spec.max_tokens) if most is not None)
+        left -= len(ids)
         wanted = options.max_tokens or self._config.max_tokens or left
-        return Prompt(tuple(ids), replace(spec, max_tokens=min(wanted, left)))
+        runaway = self._config.runaway_tokens
+        return Prompt(tuple(ids), replace(spec, max_tokens=min(wanted, left), runaway=runaway))
 
     def run(self, prompt: Prompt, options: Options) -> Generator[Event, None, None]:
         """Generate; closing the iterator cancels. `PartStarted` of a call has no id yet."""
         if not self.is_healthy:
             raise Overloaded("The generation thread has stopped. Restart the server.")
-        if sum(self._jobs.load()) >= self._config.max_requests:
-            raise Overloaded(
-                f"{self._config.max_requests} requests are at work or wait already. Try again in "
-                "a moment, or start the server with a larger --max-requests."
-            )
+        deadline = Deadline(self._config.queue_seconds, self._config.request_seconds)
         cache, size = self._cache, len(prompt.ids)
         if cache is None:
             yield Started(size)
-            yield from self._generate_answer(prompt, options)
+            yield from self._generate_answer(prompt, options, deadline)
             return
         begun = cache.begin(prompt.ids)
         try:
             yield Started(size, begun.found.position, str(begun.loss or ""))
-            while not begun.prefill.wait(TICK):
+            while not begun.prefill.wait(TICK) and deadline.late() is None:
                 yield Progress(0, size)
             loaded = cache.load(begun)
-            yield from self._generate_answer(prompt, options, loaded, begun.prefill.end)
+            yield from self._generate_answer(prompt, options, deadline, loaded, begun.prefill.end)
         finally:
             begun.prefill.end()
 
@@ -362,12 +385,16 @@ class Engine(GenerationLoop):
         self,
         prompt: Prompt,
         options: Options,
+        deadline: Deadline,
         loaded: Sequence[Any] = (),
         prefilled: Callable[[], None] = lambda: None,
     ) -> Iterator[Event]:
         job = Job(
             lambda job: self._loop_request(job, prompt, options, loaded),
             prompt.plan,
+            size=len(prompt.ids),
+            most=prompt.max_tokens,
+            client=options.client,
             alone=self.sequential,
             distributed=self.distributed,
         )
@@ -378,6 +405,7 @@ class Engine(GenerationLoop):
                 self.model,
                 len(prompt.ids),
                 wants_logprobs=options.top_logprobs is not None,
+                deadline=deadline,
                 alive=lambda: self.is_healthy,
                 prefilled=prefilled,
             ).events()
@@ -417,15 +445,3 @@ class Engine(GenerationLoop):
             system=prompt.system,
         )
         return request, args
-
-
-def _disk_budget(folder: Path | None) -> int:
-    """Return a quarter of what is free on the folder's disk, at most 50 GB."""
-    places = [place for place in (folder, *folder.parents) if place.exists()] if folder else []
-    return min(50 * 10**9, shutil.disk_usage(places[0]).free // 4) if places else 0
-
-
-def _memory_budget() -> int:
-    """Return a quarter of the memory that the weights leave free, at least half a gigabyte."""
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return int(max(1 << 29, (physical - mx.get_active_memory()) // 4))

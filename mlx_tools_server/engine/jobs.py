@@ -6,6 +6,8 @@ Rules of this file:
 - After a failure each job that was in flight is tried again alone until it is past the point of
   the failure, so that the one that fails is found and the others go on where they were.
 - A job that waits for its proof when its batch fails is to blame, and is tried first, by itself.
+- A job begins when there is a place and memory for it; if those at work outgrow memory, the last
+  one that began ends, before all do.
 """
 
 from __future__ import annotations
@@ -17,7 +19,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..admission import Lanes
+from ..errors import Overloaded
 from .guide import Plan
+from .memory import HEADROOM, MemoryGuard
 from .reader import Reader
 from .seams import Context, answer_reader, interrupt
 
@@ -25,6 +30,8 @@ from .seams import Context, answer_reader, interrupt
 MAX_RETRIES = 16
 # Tokens after which a job is past the step at which its batch failed.
 PROBATION_TOKENS = 8
+# Seconds for which a job that needs more memory than there is lets others pass.
+PATIENCE = 20.0
 
 
 class Cancelled(Exception):
@@ -34,8 +41,9 @@ class Cancelled(Exception):
 class Job:
     """One request; the loop calls `put`, the serving thread everything else.
 
-    `alone` says that the loop serves one job at a time, `distributed` that other machines do the
-    same steps.
+    `size` is how many tokens its prompt has and `most` how many its answer may have; `client` tells
+    who asks. `alone` says that the loop serves one job at a time, `distributed` that other machines
+    do the same steps.
     """
 
     def __init__(
@@ -43,11 +51,18 @@ class Job:
         build: Callable[[Job], tuple[Any, Any]],
         plan: Plan | None = None,
         *,
+        size: int = 0,
+        most: int = 0,
+        client: str = "",
         alone: bool = False,
         distributed: bool = False,
     ) -> None:
         self._build = build
         self.plan = plan
+        self.client = client
+        self._size = size
+        self._most = most
+        self._since = time.monotonic()
         self._alone = alone
         self._distributed = distributed
         self._items: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -103,6 +118,21 @@ class Job:
         if self._context is not None and not self.decoding:
             interrupt(self._context)
 
+    def fail(self, error: Exception) -> None:
+        """End the job with an error, wherever it is."""
+        self.put(error)
+        self.cancel()
+
+    @property
+    def waited(self) -> float:
+        """For how many seconds there is this job."""
+        return time.monotonic() - self._since
+
+    def length(self, *, ahead: bool = False) -> int:
+        """Return how many tokens its KV cache has; with `ahead`, also those that come next."""
+        more = min(HEADROOM, self._most - self.tokens) if ahead else 0
+        return self._size + self.tokens + max(0, more)
+
     # After a failure.
 
     def retry(self, *, blamed: bool) -> bool:
@@ -133,11 +163,16 @@ class Job:
 
 
 class JobQueue:
-    """The jobs that wait, and those in flight; has the interface that the loop takes."""
+    """The jobs that wait, and those in flight; has the interface that the loop takes.
 
-    def __init__(self) -> None:
+    At most `places` are in flight, and as many as the `guard` has memory for.
+    """
+
+    def __init__(self, places: int = 1 << 31) -> None:
         self._ready = threading.Condition()
-        self._waiting: deque[Job] = deque()
+        self._places = places
+        self.guard: MemoryGuard | None = None
+        self._waiting: Lanes[Job] = Lanes()
         self._suspects: deque[Job] = deque()
         self._on_probation: Job | None = None
         self._in_flight: list[Job] = []
@@ -145,7 +180,7 @@ class JobQueue:
     def add(self, job: Job) -> None:
         """Let a job wait for the loop."""
         with self._ready:
-            self._waiting.append(job)
+            self._waiting.add(job.client, job)
             self._ready.notify()
 
     def get(self, timeout: float | None = None) -> tuple[Job, Any, Any]:
@@ -165,11 +200,11 @@ class JobQueue:
             raise queue.Empty
         return job.request()
 
-    def load(self) -> tuple[int, int]:
-        """Return how many jobs wait, and how many are in flight."""
+    @property
+    def in_flight(self) -> int:
+        """How many jobs the loop is at work on."""
         with self._ready:
-            waiting = sum(not job.over for job in (*self._waiting, *self._suspects))
-            return waiting, sum(not job.over for job in self._in_flight)
+            return sum(not job.over for job in self._in_flight)
 
     def suspend(self) -> tuple[list[Job], Job | None]:
         """Take all jobs in flight, after a failure, the one that is to blame first, if known.
@@ -200,9 +235,8 @@ class JobQueue:
         """Take all jobs, for the end of the server."""
         taken, _ = self.suspend()
         with self._ready:
-            taken += (*self._suspects, *self._waiting)
+            taken += (*self._suspects, *self._waiting.clear())
             self._suspects.clear()
-            self._waiting.clear()
         return taken
 
     def _next(self) -> Job | None:
@@ -211,13 +245,44 @@ class JobQueue:
             if not self._on_probation.proven:
                 return None
             self._on_probation = None
-        for jobs in (self._suspects, self._waiting):
-            while jobs:
-                job = jobs.popleft()
-                if job.over:
-                    continue
-                if jobs is self._suspects:
-                    self._on_probation = job
-                self._in_flight.append(job)
+        self._relieve()
+        job = self._next_suspect()
+        if job is None:
+            self._waiting.drop(lambda job: job.over)
+            clients = [job.client for job in self._in_flight]
+            job = self._waiting.take(clients, self._places, self._fits)
+        if job is not None:
+            self._in_flight.append(job)
+        if self.guard is not None:
+            self.guard.settle([job.length(ahead=True) for job in self._in_flight])
+        return job
+
+    def _next_suspect(self) -> Job | None:
+        while self._suspects:
+            job = self._suspects.popleft()
+            if not job.over:
+                self._on_probation = job
                 return job
         return None
+
+    def _fits(self, job: Job) -> bool | None:
+        if self.guard is None or not self._in_flight:
+            return True
+        lengths = [one.length(ahead=True) for one in (*self._in_flight, job)]
+        if self.guard.fits(lengths):
+            return True
+        return False if job.waited < PATIENCE else None
+
+    def _relieve(self) -> None:
+        """End the jobs that began last while those in flight take more memory than there is."""
+        if self.guard is None:
+            return
+        while len(self._in_flight) > 1 and not self.guard.fits(
+            [job.length() for job in self._in_flight]
+        ):
+            self._in_flight.pop().fail(
+                Overloaded(
+                    "There was not enough memory for this answer beside the others. Try again in a "
+                    "moment, or start the server with a larger --memory-limit."
+                )
+            )

@@ -15,6 +15,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 _END = "assistant"
 # Values sampled of each weight for the fingerprint.
 _SAMPLES = 64
+# Files of the cache that are read at once.
+_READERS = 4
 # Shorter prompts without tools are titles and such, which must not displace conversations.
 SIDE_TOKENS = 1024
 
@@ -95,7 +98,12 @@ class KVCacheStore:
         disk = None
         if folder is not None:
             disk = DiskTier(
-                folder, seed=key, capacity=disk_bytes, floor=floor_bytes, write=_write, read=_read
+                folder,
+                seed=key,
+                capacity=disk_bytes,
+                floor=floor_bytes,
+                write=_write,
+                read=FileReader(),
             )
         # A quantised cache begins as one that is not, so each form has keys of its own.
         self._forms: dict[tuple[int, ...], _Form] = {}
@@ -112,6 +120,10 @@ class KVCacheStore:
         self._loaded: Sequence[Record] = ()
         self._asked = False
         self._side: deque[tuple[int, ...]] = deque(maxlen=64)
+
+    def resize(self, nbytes: int) -> None:
+        """Keep at most this much in memory from now on."""
+        self._memory.resize(nbytes)
 
     def close(self) -> None:
         """Write what waits to be written."""
@@ -393,11 +405,27 @@ def _write(path: Path, payload: Payload) -> None:
         mx.save_safetensors(file, payload.arrays, {"about": json.dumps(about)})
 
 
+class FileReader:
+    """Reads files in a few threads of its own.
+
+    MLX starts a stream for each thread that computes, and never ends it; those that serve clients
+    come and go.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_READERS, "kv-reader")
+
+    def __call__(self, path: Path) -> Payload:
+        """Return what a file holds, evaluated; raises what reading raises."""
+        return self._threads.submit(_read, path).result()
+
+
 def _read(path: Path) -> Payload:
-    with path.open("rb") as file:
-        loaded: Any = mx.load(file, format="safetensors", return_metadata=True)
-        arrays, meta = loaded
-        mx.eval(list(arrays.values()))
+    # Not an open file: MLX would read it in a thread that needs Python's lock, and on the CPU
+    # `clear_cache` waits for such threads while it holds that lock.
+    loaded: Any = mx.load(str(path), format="safetensors", return_metadata=True)
+    arrays, meta = loaded
+    mx.eval(list(arrays.values()))
     about = json.loads(meta["about"])
     return Payload(arrays, about["groups"], tuple(about["form"]), about["states"])
 

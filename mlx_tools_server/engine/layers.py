@@ -18,10 +18,12 @@ from mlx_lm.models import cache as mlx_cache
 from mlx_lm.models.cache import LRUPromptCache as StockPromptCache
 
 __all__ = [
+    "Footprint",
     "PromptCache",
     "Rows",
     "StockPromptCache",
     "as_rows",
+    "footprint",
     "fresh_cache",
     "from_rows",
     "is_plain",
@@ -63,6 +65,52 @@ def fresh_cache(model: Any) -> list[Any]:
 def is_plain(layer: Any) -> bool:
     """Return whether a layer has a row for each token, so that it can be cut anywhere."""
     return type(layer) in (mlx_cache.KVCache, _Restored)
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What the KV cache of one sequence takes, in bytes.
+
+    `fixed` does not depend on its length; `growing` has the bytes of a token, and up to how many
+    tokens they are kept, if not for all.
+    """
+
+    fixed: int
+    growing: tuple[tuple[int, int | None], ...]
+
+    def nbytes(self, length: int) -> int:
+        """Return what a sequence of this many tokens takes."""
+        grown = (
+            size * (length if most is None else min(length, most)) for size, most in self.growing
+        )
+        return self.fixed + sum(grown)
+
+    def most_tokens(self, room: int) -> int | None:
+        """Return how long a sequence can get in this many bytes; None if there is no end."""
+        endless = sum(size for size, most in self.growing if most is None)
+        if not endless:
+            return None
+        # Layers that forget count with all that they hold: it matters for short sequences only.
+        bounded = sum(size * most for size, most in self.growing if most is not None)
+        return max(0, room - self.fixed - bounded) // endless
+
+
+def footprint(model: Any) -> Footprint:
+    """Return what the model's KV cache takes, from what one token leaves in it."""
+    layers = fresh_cache(model)
+    mx.eval(model(mx.array([[0]]), cache=layers))
+    fixed, growing = 0, []
+    while layers:
+        layer = layers.pop()
+        keys = getattr(layer, "keys", None)
+        if isinstance(layer, mlx_cache.CacheList):
+            layers += layer.caches
+        elif isinstance(keys, mx.array) and keys.ndim == 4:
+            size = (keys.nbytes + layer.values.nbytes) // keys.shape[2]
+            growing.append((size, getattr(layer, "max_size", None)))
+        else:
+            fixed += layer.nbytes
+    return Footprint(fixed, tuple(growing))
 
 
 def as_rows(layer: Any) -> Any:

@@ -25,11 +25,29 @@ from .tokens import Detokenizer
 log = logging.getLogger(__name__)
 
 
+# Tokens of the longest text whose repetition counts.
+PERIOD = 64
+# Tokens between two looks for it.
+LOOK = 256
+
+
+def repeats(tokens: Sequence[int], count: int) -> bool:
+    """Return whether the last `count` tokens are one short text over and over."""
+    if len(tokens) < count:
+        return False
+    last = tokens[-count:]
+    return any(
+        last[-1] == last[-1 - period] and last[period:] == last[:-period]
+        for period in range(1, min(PERIOD, count // 2) + 1)
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class ReaderSpec:
     """What a reader is made of, in plain values, so that every machine makes the same one.
 
-    A `raw` answer is text: neither calls nor thoughts are looked for.
+    A `raw` answer is text: neither calls nor thoughts are looked for. One that only repeats itself
+    for `runaway` tokens is cut; 0 lets it go on.
     """
 
     tools: tuple[ToolSpec, ...] = ()
@@ -38,13 +56,19 @@ class ReaderSpec:
     stop: tuple[str, ...] = ()
     raw: bool = False
     max_tokens: int = 1 << 31
+    runaway: int = 0
 
 
 class Reader:
     """Reads one answer; `tokens` are those it has seen, without `end`, the one that ended it."""
 
     def __init__(
-        self, parser: Parser, detokenizer: Detokenizer, eos: Collection[int], max_tokens: int
+        self,
+        parser: Parser,
+        detokenizer: Detokenizer,
+        eos: Collection[int],
+        max_tokens: int,
+        runaway: int = 0,
     ) -> None:
         self.tokens: list[int] = []
         self.end: int | None = None
@@ -59,6 +83,7 @@ class Reader:
         self._detokenizer = detokenizer
         self._eos = eos
         self._max_tokens = max_tokens
+        self._runaway = runaway
         self._open = False
         self._length = 0
         self._lengths: list[int] = []
@@ -100,9 +125,18 @@ class Reader:
         self._batches.append(self._parser.feed(text))
         if self._parser.stopped:
             self.close(cut=False)
-        elif len(self.tokens) >= self._max_tokens:
+        elif len(self.tokens) >= self._max_tokens or self._runs_away():
             self.reason = "length"
             self.close(cut=True)
+
+    def _runs_away(self) -> bool:
+        if not self._runaway or len(self.tokens) % LOOK or not repeats(self.tokens, self._runaway):
+            return False
+        log.warning(
+            "An answer was cut: it only repeated itself for %d tokens (--runaway-tokens)",
+            self._runaway,
+        )
+        return True
 
     def close(self, *, cut: bool) -> None:
         """Read the end of the answer, once; `cut` says that its tokens ran out."""

@@ -8,12 +8,13 @@ Rules of this file:
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..errors import GenerationFailed, RequestError
+from ..errors import GenerationFailed, Overloaded, RequestError
 from ..events import Event, Failed, Finished, Progress, Sampled, TokenLogprob, Usage
 from .jobs import Job
 from .provider import LoadedModel
@@ -23,6 +24,34 @@ log = logging.getLogger(__name__)
 
 # Seconds of silence after which a waiting stream is told that nothing new has happened.
 TICK = 0.25
+
+
+class Deadline:
+    """When a request has waited for its turn, or taken for its answer, too long.
+
+    In seconds from now; 0 is no end.
+    """
+
+    def __init__(self, queue: float, request: float) -> None:
+        now = time.monotonic()
+        self._queue, self._request = queue, request
+        self._begin = now + queue if queue else math.inf
+        self._end = now + request if request else math.inf
+
+    def late(self, *, begun: bool = False) -> Overloaded | None:
+        """Return what to tell the client of a request that is too late, if it is."""
+        now = time.monotonic()
+        if now > self._end:
+            return Overloaded(
+                f"The answer took more than the {self._request:g} s of --request-seconds. Ask for "
+                "less, or try again when there is less to do."
+            )
+        if not begun and now > self._begin:
+            return Overloaded(
+                f"The request waited for its turn for more than the {self._queue:g} s of "
+                "--queue-seconds. Try again in a moment."
+            )
+        return None
 
 
 class Telling:
@@ -38,12 +67,14 @@ class Telling:
         prompt_tokens: int,
         *,
         wants_logprobs: bool,
+        deadline: Deadline,
         alive: Callable[[], bool],
         prefilled: Callable[[], None],
     ) -> None:
         self._job = job
         self._model = model
         self._wants_logprobs = wants_logprobs
+        self._deadline = deadline
         self._alive = alive
         self._prefilled = prefilled
         self._decodes = False
@@ -52,7 +83,7 @@ class Telling:
         self._spoke = time.monotonic()
 
     def events(self) -> Iterator[Event]:
-        while True:
+        while (late := self._deadline.late(begun=self._job.reader is not None)) is None:
             try:
                 item = self._job.get(TICK)
             except queue.Empty:
@@ -68,6 +99,7 @@ class Telling:
                 yield from self._failed(item)
                 return
             yield from self._told(item)
+        yield from self._failed(late)
 
     @property
     def _cached(self) -> int:

@@ -3,6 +3,8 @@
 Rules of this file:
 - Encoding works on copies of the tokenizer that no other thread changes.
 - Text that a client sent and that spells a control token is encoded by a copy that knows none.
+- Encoding never keeps other threads from running, and one large prompt is encoded at a time: what
+  can't fit is refused when that is known, not when all of it is encoded.
 - Decoding is byte-exact and gives each character as soon as its last byte is there.
 """
 
@@ -14,13 +16,20 @@ import json
 import re
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any, Protocol
 
 from tokenizers import Tokenizer
 
+from ..errors import ContextOverflow
 from ..sentinels import Piece
 from .seams import TokenizerWrapper, backend_of
+
+# Characters above which a prompt is a burden: encoding them takes half a second.
+_LARGE = 1_000_000
+# Characters of such a prompt that are looked at at a time.
+_SLICE = 1 << 18
 
 
 class PromptEncoder:
@@ -32,6 +41,7 @@ class PromptEncoder:
     def __init__(self, tokenizer: TokenizerWrapper) -> None:
         self._slow: TokenizerWrapper | None = None
         self._lock = threading.Lock()
+        self._one_large = threading.Lock()
         backend = backend_of(tokenizer)
         if backend is None:
             self._slow = tokenizer
@@ -57,8 +67,52 @@ class PromptEncoder:
         """The tokenizer as JSON; None if Python code helps it."""
         return None if self._slow is not None else str(self._full.to_str())
 
-    def encode(self, pieces: Sequence[Piece]) -> list[int]:
-        """Return the ids of a rendered prompt."""
+    def encode(self, pieces: Sequence[Piece], most: int | None = None) -> list[int]:
+        """Return the ids of a rendered prompt; raises ContextOverflow if they are more than `most`.
+
+        That is not told of each prompt, but of those that are large enough to be a burden.
+        """
+        if sum(len(piece.text) for piece in pieces) <= _LARGE:
+            return self._ids(pieces)
+        with self._one_large:
+            if (excess := self._excess(pieces, most)) is not None:
+                raise ContextOverflow(excess, most or 0)
+            return self._ids(pieces)
+
+    def count(self, pieces: Sequence[Piece], most: int | None = None) -> int:
+        """Return how many ids a rendered prompt has; beyond `most` the number is an estimate."""
+        if sum(len(piece.text) for piece in pieces) <= _LARGE:
+            return len(self._ids(pieces))
+        with self._one_large:
+            return self._excess(pieces, most) or len(self._ids(pieces))
+
+    def encode_raw(self, text: str, most: int | None = None) -> list[int]:
+        """Return the ids of a raw prompt, whose control tokens count; raises as `encode` does."""
+        if len(text) <= _LARGE:
+            return self._encode(text, add_special_tokens=True)
+        with self._one_large:
+            if (excess := self._excess([Piece(text, literal=False)], most)) is not None:
+                raise ContextOverflow(excess, most or 0)
+            return self._encode(text, add_special_tokens=True)
+
+    def _excess(self, pieces: Sequence[Piece], most: int | None) -> int | None:
+        """Return about how many tokens there are, if more than `most`: only a part is looked at."""
+        if most is None:
+            return None
+        total = sum(len(piece.text) for piece in pieces)
+        tokens = seen = cuts = 0
+        for piece in pieces:
+            for begin in range(0, len(piece.text), _SLICE):
+                text = piece.text[begin : begin + _SLICE]
+                tokens += len(self._ids([replace(piece, text=text, ids=())]))
+                seen += len(text)
+                cuts += 1
+                # A cut may part a token from the next, but not many.
+                if tokens > most + 8 * cuts:
+                    return max(most + 1, tokens * total // seen)
+        return None
+
+    def _ids(self, pieces: Sequence[Piece]) -> list[int]:
         ids: list[int] = []
         for piece in pieces:
             if piece.ids:
@@ -69,23 +123,24 @@ class PromptEncoder:
                 ids += self._encode(piece.text, add_special_tokens=False)
         return ids
 
-    def encode_raw(self, text: str) -> list[int]:
-        """Return the ids of a raw prompt, whose control tokens count."""
-        return self._encode(text, add_special_tokens=True)
-
     def _encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         if self._slow is None:
-            ids = self._full.encode(text, add_special_tokens=add_special_tokens).ids
-            return list(ids)
+            return _encoded(self._full, text, add_special_tokens=add_special_tokens)
         with self._lock:
             return list(self._slow.encode(text, add_special_tokens=add_special_tokens))
 
     def _literal(self, text: str) -> list[int]:
         if self._slow is None:
-            return list(self._plain.encode(text, add_special_tokens=False).ids)
+            return _encoded(self._plain, text, add_special_tokens=False)
         # No control token is one character long: cut in two, none is left.
         parts = (text[:1], text[1:])
         return [i for part in parts for i in self._encode(part, add_special_tokens=False)]
+
+
+def _encoded(tokenizer: Tokenizer, text: str, *, add_special_tokens: bool) -> list[int]:
+    # Unlike `encode`, it lets other threads run meanwhile.
+    (encoding,) = tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)
+    return list(encoding.ids)
 
 
 def _digest(description: str) -> bytes:

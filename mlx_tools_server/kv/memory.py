@@ -90,6 +90,13 @@ class MemoryTier:
                 if held := self._held.get(key):
                     held.used = self._clock
 
+    def resize(self, capacity: int) -> None:
+        """Hold at most this many bytes from now on."""
+        with self._lock:
+            self._capacity = capacity
+            while self._nbytes > self._capacity:
+                self._evict()
+
     def drop(self, key: bytes) -> None:
         """Forget a record, unless others build on it."""
         with self._lock:

@@ -75,7 +75,7 @@ def wait_idle(engine: Engine, seconds: float = 5.0) -> bool:
     """Return whether nothing waits or is in flight within this time."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        if engine.load == (0, 0):
+        if engine.in_flight == 0:
             return True
         time.sleep(0.01)
     return False

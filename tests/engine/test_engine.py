@@ -298,7 +298,7 @@ def test_leaving_before_beginning(engine: Engine) -> None:
     """A generation that nobody asked for anything is not begun."""
     ask(engine, script(WORDS)).close()
 
-    assert engine.load == (0, 0)
+    assert engine.in_flight == 0
 
 
 def test_nothing_stays(engine: Engine) -> None:

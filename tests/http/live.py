@@ -180,7 +180,10 @@ def process(
         )
     try:
         url = _address(running, log)
-        with httpx.Client(base_url=url, timeout=60.0) as client:
+        path = url.removeprefix("unix:") if url.startswith("unix:") else None
+        transport = httpx.HTTPTransport(uds=path)
+        base = "http://localhost" if path else url
+        with httpx.Client(base_url=base, transport=transport, timeout=60.0) as client:
             live = Live(url, running, log, client)
             yield live
     finally:
@@ -195,7 +198,8 @@ def _address(running: subprocess.Popen[str], log: Path) -> str:
     timer.start()
     assert running.stdout is not None
     lines = iter(running.stdout.readline, "")
-    found = next((m for line in lines if (m := re.search(r"(http://\S+?)/v1", line))), None)
+    address = re.compile(r"(http://\S+?)/v1|  (unix:\S+)")
+    found = next((match for line in lines if (match := address.search(line))), None)
     timer.cancel()
     assert found, log.read_text()
-    return found[1]
+    return str(found[1] or found[2])

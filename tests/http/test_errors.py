@@ -179,7 +179,7 @@ UNREAD = {
     "a length that is none": (f"POST {CHAT} HTTP/1.1\r\nContent-Length: x\r\n", "400"),
     "a body that is too large": (f"POST {CHAT} HTTP/1.1\r\nContent-Length: 99999999999\r\n", "413"),
     "a GET with a body": ("GET /health HTTP/1.1\r\nContent-Length: 3\r\n", "200"),
-    "an unknown method": ("BREW /coffee HTTP/1.1\r\n", "501"),
+    "an unknown method": ("BREW /coffee HTTP/1.1\r\n", "405"),
 }
 
 
