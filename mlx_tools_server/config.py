@@ -33,6 +33,7 @@ from .options import (
     SAMPLER,
     SHARE,
     SIZE,
+    SOCKET,
     SWITCH,
     TEMPLATE,
     TEXT,
@@ -132,7 +133,7 @@ class ServerConfig:
     uds: str | None = field(
         default=None,
         metadata=option(
-            SERVER, PATH, "--uds", "listen on this unix socket, which only you can open"
+            SERVER, SOCKET, "--uds", "listen on this unix socket, which only you can open"
         ),
     )
     api_key: str | None = field(

@@ -147,6 +147,7 @@ class ToolsHandler(Connection):
             body |= {
                 "waiting": waiting,
                 "in_flight": in_flight,
+                "resting": turns.engine.rests,
                 "counts": dict(turns.counters.snapshot()),
                 "kv_cache": turns.engine.cache_stats,
                 "grammars": turns.engine.guided,

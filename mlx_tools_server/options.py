@@ -127,6 +127,7 @@ def _are_origins(value: Iterable[str]) -> bool:
 
 TEXT = Kind("text that is not empty", "TEXT", (str,), str, _filled)
 PATH = Kind("a path", "DIR", (str,), expand_user, _filled)
+SOCKET = Kind("a path", "PATH", (str,), expand_user, _filled)
 SWITCH = Kind("true or false", "", (bool,), _switch)
 COUNT = Kind("a whole number above 0", "N", (int,), int, lambda v: v > 0)
 FROM_ZERO = Kind("a whole number, at least 0", "N", (int,), int, lambda v: v >= 0)

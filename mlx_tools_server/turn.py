@@ -16,7 +16,8 @@ from dataclasses import replace
 
 from .admission import Admission
 from .counters import Counters
-from .engine.engine import Engine, Prompt
+from .engine.engine import Engine
+from .engine.prompts import Prompt
 from .events import Event, Failed, Finished, PartDelta, PartEnded, PartKind, PartStarted
 from .history import History
 from .jsontext import loads

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -31,7 +31,7 @@ ANSWERS = {
     "messages": ("MessageAnswer", "AnthropicError"),
     "responses": ("Response", "OpenAIError"),
 }
-REQUESTS = {
+REQUESTS: Mapping[str, Callable[[Fields], object]] = {
     "ChatRequest": lambda body: chat.parse(body, Sampling()),
     "TextRequest": lambda body: completions.parse(body, Sampling()),
     "MessagesRequest": lambda body: messages.parse(body, Sampling()),
@@ -108,7 +108,7 @@ def test_operation(method: str, path: str, operation: dict[str, Any]) -> None:
     shared = DOCUMENT["components"]["parameters"]
     parameters = [shared[node["$ref"].rpartition("/")[2]] for node in operation["parameters"]]
     in_path = {p["name"] for p in parameters if p["in"] == "path"}
-    usual = {"200", "400", "401", "403", "404", "405", "408", "431", "503"}
+    usual = {"200", "400", "401", "403", "404", "405", "408", "414", "431", "503"}
 
     assert in_path == set(re.findall(r"{(\w+)}", path))
     assert ("requestBody" in operation) == (method == "post")
@@ -119,7 +119,7 @@ def test_operation(method: str, path: str, operation: dict[str, Any]) -> None:
 @pytest.mark.mlx
 def test_routes() -> None:
     """Every route of the server is described, and nothing else is."""
-    from mlx_tools_server.handler import ROUTES
+    from mlx_tools_server.handler import DEBUG, ROUTES
 
     described = set()
     for method, path, _ in OPERATIONS:
@@ -133,6 +133,7 @@ def test_routes() -> None:
         described.update(found)
 
     assert set(ROUTES) == described
+    assert DOCUMENT["components"]["parameters"]["debug"]["name"] == DEBUG
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
@@ -213,7 +214,10 @@ GOOD: dict[str, tuple[str, dict[str, Any]]] = {
     "nulls": ("ChatRequest", {"messages": [USER], "tools": None, "n": None, "stop": None}),
     "a prompt": ("TextRequest", {"prompt": ["x"], "best_of": 1, "suffix": "", "logprobs": 3}),
     "tokens": ("TextRequest", {"prompt": [1, 2]}),
-    "blocks": ("MessagesRequest", {"max_tokens": 1, "messages": [{"role": "user", "content": BLOCKS}]}),
+    "blocks": (
+        "MessagesRequest",
+        {"max_tokens": 1, "messages": [{"role": "user", "content": BLOCKS}]},
+    ),
     "a turn": (
         "MessagesRequest",
         {
@@ -257,12 +261,17 @@ BAD: dict[str, tuple[str, dict[str, Any]]] = {
     "a role": ("ChatRequest", {"messages": [{"role": "king"}]}),
     "an image": ("ChatRequest", {"messages": [{**USER, "content": [{"type": "image_url"}]}]}),
     "n": ("ChatRequest", {"messages": [USER], "n": 2}),
+    "the older of two limits": (
+        "ChatRequest",
+        {"messages": [USER], "max_completion_tokens": 5, "max_tokens": "x"},
+    ),
     "no tokens": ("ChatRequest", {"messages": [USER], "max_tokens": 0}),
     "a bias": ("ChatRequest", {"messages": [USER], "logit_bias": {"a": 1}}),
     "a template": ("ChatRequest", {"messages": [USER], "chat_template": ""}),
     "a tool's name": ("ChatRequest", {"messages": [USER], "tools": [{"function": {"name": "<"}}]}),
     "two prompts": ("TextRequest", {"prompt": ["x", "y"]}),
     "a suffix": ("TextRequest", {"prompt": "x", "suffix": "y"}),
+    "a suffix as a number": ("TextRequest", {"prompt": "x", "suffix": 0}),
     "no limit": ("MessagesRequest", {"messages": [USER]}),
     "a picture": (
         "MessagesRequest",
@@ -275,6 +284,10 @@ BAD: dict[str, tuple[str, dict[str, Any]]] = {
     "background": ("ResponsesRequest", {"input": "x", "background": True}),
     "a call without a name": ("ResponsesRequest", {"input": [{"type": "function_call"}]}),
     "no kind": ("ResponsesRequest", {"input": [{}]}),
+    "no input": ("ResponsesRequest", {}),
+    "a prompt as a number": ("ResponsesRequest", {"input": "x", "prompt": 0}),
+    "an empty choice": ("ResponsesRequest", {"input": "x", "tool_choice": {}}),
+    "a choice of no words": ("ResponsesRequest", {"input": "x", "tool_choice": ""}),
 }
 
 

@@ -10,12 +10,11 @@ Rules of this file:
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import takewhile
 from typing import Any
 
 import mlx.core as mx
@@ -23,10 +22,7 @@ import mlx.core as mx
 from ..config import ServerConfig
 from ..counters import Counters
 from ..errors import (
-    BadRequest,
-    ContextOverflow,
     GenerationFailed,
-    MemoryOverflow,
     Overloaded,
 )
 from ..events import (
@@ -35,19 +31,18 @@ from ..events import (
     Started,
 )
 from ..families import Parser
-from ..messages import ChatRequest, Message, Options, TextRequest
+from ..messages import ChatRequest, Options, TextRequest
 from ..places import KV_FILES, kv_folder
-from ..sentinels import Piece
 from .contract import check_contract
-from .guide import Guide, Plan
-from .jobs import Job, JobQueue
-from .kv import SIDE_TOKENS, KVCacheStore, fingerprint
+from .guide import Guide
+from .jobs import Idle, Job, JobQueue
+from .kv import KVCacheStore, fingerprint
 from .layers import PromptCache
-from .losses import common_length
 from .memory import DISK_FLOOR, MemoryGuard, guard_for, kept_in_memory, kept_on_disk
 from .plans import Plans
+from .prompts import Prompt, Prompts
 from .provider import LoadedModel, PinnedProvider, describe
-from .reader import Reader, ReaderSpec
+from .reader import Reader
 from .seams import GenerationLoop, arguments, loop_request
 from .telling import TICK, Deadline, Telling
 
@@ -55,42 +50,14 @@ log = logging.getLogger(__name__)
 
 # Seconds of decoding after which the loop looks for new requests.
 TIME_BUDGET = 0.03
-# A user's first message that has nothing in common with any other.
-_NEVER_SAID = "\ue100"
 # Bias of a token that must not come.
 NEVER = -1e9
 # Failures in a row with no job to blame, after which the loop is taken to be broken.
 MAX_FAILURES = 5
 # Seconds before the loop begins anew after such a failure; each time it is twice as long.
 BACK_OFF = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """A request as the loop takes it: its ids, and how its answer is read.
-
-    `opening` is what stands between the header of the answer's turn and its first token; None if
-    the template's answers can't be replayed. `asked` says that it ends with a user's message, and
-    `system` how many of its tokens are those of the system prompt and the tools, if that matters.
-    `plan` has the grammars that the answer follows, if any.
-    """
-
-    ids: tuple[int, ...]
-    reader: ReaderSpec
-    opening: str | None = None
-    asked: bool = False
-    system: int = 0
-    plan: Plan | None = None
-
-    @property
-    def side(self) -> bool:
-        """Whether it is too small to displace a conversation: a title, a summary."""
-        return not self.reader.tools and len(self.ids) < SIDE_TOKENS
-
-    @property
-    def max_tokens(self) -> int:
-        """After how many tokens the answer is cut."""
-        return self.reader.max_tokens
+# Seconds between two looks whether the server stops, while the model is not loaded.
+REST = 0.5
 
 
 class Engine(GenerationLoop):
@@ -100,12 +67,14 @@ class Engine(GenerationLoop):
         check_contract()
         self._config = config
         self._model_name = model_name
-        self._jobs = JobQueue(config.decode_concurrency)
+        self._jobs = JobQueue(config.decode_concurrency, config.idle_unload_seconds)
         self._loaded = threading.Event()
         self._model: LoadedModel | None = None
         self._load_error: Exception | None = None
         self._cache: KVCacheStore | None = None
-        self._plans: Plans | None = None
+        self._made: Prompts | None = None
+        self._fingerprint = b""
+        self._rests = False
         self._guided = Counters("tokens", "forced", "failed")
         self._failures = 0
         super().__init__(
@@ -139,6 +108,11 @@ class Engine(GenerationLoop):
         return self._jobs.in_flight
 
     @property
+    def rests(self) -> bool:
+        """Whether the model's memory is given back until the next request."""
+        return self._rests
+
+    @property
     def cache_stats(self) -> dict[str, Any]:
         """The figures of the KV cache; none where mlx-lm's own is in use."""
         cache = self._cache
@@ -155,6 +129,12 @@ class Engine(GenerationLoop):
         if self._model is None:
             raise Overloaded("The model is not loaded yet. Try again in a moment.")
         return self._model
+
+    @property
+    def _prompts(self) -> Prompts:
+        if self._made is None:
+            raise Overloaded("The model is not loaded yet. Try again in a moment.")
+        return self._made
 
     # The generation thread.
 
@@ -173,10 +153,17 @@ class Engine(GenerationLoop):
         try:
             self.model_provider.load_default()
             self._model = describe(self.model_provider, self._config, self._model_name)
-            self._open_cache(self._model)
-            if not (self.distributed or self._config.draft_model):
-                self._plans = Plans(self._model, self._config.constrain)
-                self._jobs.guard = self._guard()
+            plain = not (self.distributed or self._config.draft_model)
+            if plain:
+                self._cache = self._open_cache(self._model)
+                self._jobs.guard = self._guard(self._cache)
+            self._made = Prompts(
+                self._model,
+                self._config,
+                plans=Plans(self._model, self._config.constrain) if plain else None,
+                guard=self._jobs.guard,
+                marks_system=self._cache is not None and self._cache.exact,
+            )
         except Exception as error:  # noqa: BLE001  loading runs code of the model's own
             # Its frames hold what was loaded, and that must go in this thread.
             self._load_error = error.with_traceback(None)
@@ -186,15 +173,14 @@ class Engine(GenerationLoop):
             self._loaded.set()
         return True
 
-    def _open_cache(self, model: LoadedModel) -> None:
-        """Keep the KV cache in blocks, where that is possible."""
+    def _open_cache(self, model: LoadedModel) -> KVCacheStore:
+        """Keep the KV cache in blocks."""
         config = self._config
-        if self.distributed or config.draft_model:
-            return
         folder = kv_folder(config)
-        self._cache = KVCacheStore(
+        self._fingerprint = fingerprint(self.model_provider.model, model.fingerprint)
+        cache = KVCacheStore(
             self.model_provider.model,
-            fingerprint(self.model_provider.model, model.fingerprint),
+            self._fingerprint,
             memory_bytes=kept_in_memory(config),
             disk_bytes=kept_on_disk(config, folder),
             floor_bytes=DISK_FLOOR,
@@ -202,26 +188,58 @@ class Engine(GenerationLoop):
             quantized=(config.kv_group_size, config.kv_bits) if config.kv_bits else (),
             decode=model.detokenizers.join,
         )
-        self.use_cache(self._cache)
+        self.use_cache(cache)
+        return cache
 
-    def _guard(self) -> MemoryGuard | None:
-        cache, limit = self._cache, self._config.memory_limit
-        kept = kept_in_memory(self._config) if cache is not None else 0
-        keep = cache.resize if cache is not None else lambda _: None
-        return guard_for(self.model_provider.model, limit, kept, keep)
+    def _guard(self, cache: KVCacheStore) -> MemoryGuard | None:
+        model, config = self.model_provider.model, self._config
+        return guard_for(model, config.memory_limit, kept_in_memory(config), cache.resize)
 
     def _serve(self) -> None:
         self.set_time_budget(TIME_BUDGET)
         self.use_queue(self._jobs)
         while not self.stopping:
+            idle = False
             try:
+                self._wake()
                 self.serve_batches()
+            except Idle:
+                idle = True  # what holds the model is gone when this block is left
             except Exception as error:  # the loop must outlive every failure
                 log.exception("generation failed")
                 if not self._recover(f"{type(error).__name__}: {error}"):
                     break
+            if idle:
+                self._rest()
         for job in self._jobs.drain():
             job.put(Overloaded("The server is stopping. Send the request again in a moment."))
+
+    def _rest(self) -> None:
+        """Give the model's memory back until somebody asks for something."""
+        log.info("The model's memory is given back until the next request")
+        self._rests = True
+        self.model_provider.unload()
+        if self._cache is not None:
+            self._cache.lend(None)
+        gc.collect()
+        mx.clear_cache()
+        while not self.stopping and not self._jobs.wait(REST):
+            pass
+
+    def _wake(self) -> None:
+        """Load the model anew, if its memory was given back."""
+        if not self._rests:
+            return
+        began = time.monotonic()
+        self.model_provider.load_default()
+        if self._cache is not None:
+            model = self.model_provider.model
+            if fingerprint(model, self.model.fingerprint) != self._fingerprint:
+                self.give_up()
+                raise RuntimeError("the model's files have changed: start the server anew")
+            self._cache.lend(model)
+        self._rests = False
+        log.info("The model was loaded again in %.1f s", time.monotonic() - began)
 
     def reader(self, spec: Any) -> Reader:
         """Return the reader for a job; a job that is tried again keeps the one it has."""
@@ -285,81 +303,15 @@ class Engine(GenerationLoop):
 
     def prepare_chat(self, request: ChatRequest) -> Prompt:
         """Render and encode a conversation; raises RequestError if it can't be served."""
-        model = self.model
-        template = model.template
-        pieces = self._rendered(request)
-        spec = ReaderSpec(
-            tools=request.callable_tools,
-            thought_open=model.thought_open(pieces),
-            first_call_only=not request.parallel_tool_calls,
-            stop=request.options.stop,
-        )
-        ids = model.encoder.encode(pieces, model.context_length)
-        prompt = self._prompt(ids, request.options, spec)
-        return replace(
-            prompt,
-            opening=template.opening(pieces),
-            asked=bool(request.messages) and request.messages[-1].role == "user",
-            system=self._system_tokens(request, prompt.ids),
-            plan=self._plans.plan(request, thought_open=spec.thought_open) if self._plans else None,
-        )
+        return self._prompts.chat(request)
 
     def count_chat(self, request: ChatRequest) -> int:
         """Return how many tokens the prompt of a conversation has, whether it fits or not."""
-        return self.model.encoder.count(self._rendered(request), self.model.context_length)
-
-    def _rendered(self, request: ChatRequest) -> list[Piece]:
-        return self.model.template.render(
-            request.messages, request.listed_tools, request.template_kwargs
-        )
-
-    def _system_tokens(self, request: ChatRequest, ids: tuple[int, ...]) -> int:
-        """Return how many tokens stand before anything that was said, where a mark is of use."""
-        if self._cache is None or not self._cache.exact:
-            return 0
-        model = self.model
-        leading = tuple(takewhile(lambda message: message.role == "system", request.messages))
-        pieces = model.template.render(
-            (*leading, Message("user", _NEVER_SAID)), request.listed_tools, request.template_kwargs
-        )
-        return common_length(ids, tuple(model.encoder.encode(pieces)))
+        return self._prompts.count(request)
 
     def prepare_text(self, request: TextRequest) -> Prompt:
         """Encode a raw prompt; raises RequestError if it can't be served."""
-        prompt, model = request.prompt, self.model
-        if isinstance(prompt, str):
-            ids = model.encoder.encode_raw(prompt, model.context_length)
-        else:
-            ids = list(prompt)
-        if any(not 0 <= token < model.vocabulary for token in ids):
-            raise BadRequest(
-                f"prompt has token ids outside of 0 to {model.vocabulary - 1}", param="prompt"
-            )
-        spec = ReaderSpec(stop=request.options.stop, raw=True)
-        return self._prompt(ids, request.options, spec)
-
-    def _prompt(self, ids: list[int], options: Options, spec: ReaderSpec) -> Prompt:
-        model = self.model
-        if not ids:
-            raise BadRequest("The prompt is empty. Send at least one token.", param="prompt")
-        bad = [token for token in options.sampling.logit_bias if not 0 <= token < model.vocabulary]
-        if bad:
-            raise BadRequest(
-                f"logit_bias names the token {bad[0]}, but this model's tokens are 0 to "
-                f"{model.vocabulary - 1}.",
-                param="logit_bias",
-            )
-        limit = model.context_length
-        if limit is not None and len(ids) >= limit:
-            raise ContextOverflow(len(ids), limit)
-        room = self._jobs.guard.most_tokens if self._jobs.guard is not None else None
-        if room is not None and len(ids) >= room:
-            raise MemoryOverflow(len(ids), room)
-        left = min(most for most in (limit, room, len(ids) + spec.max_tokens) if most is not None)
-        left -= len(ids)
-        wanted = options.max_tokens or self._config.max_tokens or left
-        runaway = self._config.runaway_tokens
-        return Prompt(tuple(ids), replace(spec, max_tokens=min(wanted, left), runaway=runaway))
+        return self._prompts.text(request)
 
     def run(self, prompt: Prompt, options: Options) -> Generator[Event, None, None]:
         """Generate; closing the iterator cancels. `PartStarted` of a call has no id yet."""

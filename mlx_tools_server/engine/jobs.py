@@ -38,6 +38,10 @@ class Cancelled(Exception):
     """Raised in the loop to end a job that it serves alone."""
 
 
+class Idle(Exception):
+    """Raised in the loop when there was nothing to do for long."""
+
+
 class Job:
     """One request; the loop calls `put`, the serving thread everything else.
 
@@ -165,12 +169,15 @@ class Job:
 class JobQueue:
     """The jobs that wait, and those in flight; has the interface that the loop takes.
 
-    At most `places` are in flight, and as many as the `guard` has memory for.
+    At most `places` are in flight, and as many as the `guard` has memory for. `get` raises Idle
+    when there was nothing to do for `idle_seconds`; 0 is never.
     """
 
-    def __init__(self, places: int = 1 << 31) -> None:
+    def __init__(self, places: int = 1 << 31, idle_seconds: float = 0) -> None:
         self._ready = threading.Condition()
         self._places = places
+        self._idle_seconds = idle_seconds
+        self._busy_at = time.monotonic()
         self.guard: MemoryGuard | None = None
         self._waiting: Lanes[Job] = Lanes()
         self._suspects: deque[Job] = deque()
@@ -188,9 +195,18 @@ class JobQueue:
         deadline = time.monotonic() + (timeout or 0)
         with self._ready:
             while (job := self._next()) is None:
+                self._check_idle()
                 if not self._ready.wait(max(0.0, deadline - time.monotonic())):
                     raise queue.Empty
         return job.request()
+
+    def wait(self, timeout: float) -> bool:
+        """Return whether a job waits, `timeout` seconds from now at the latest."""
+        with self._ready:
+            self._busy_at = time.monotonic()
+            return self._ready.wait_for(
+                lambda: bool(self._suspects) or not all(job.over for job in self._waiting), timeout
+            )
 
     def get_nowait(self) -> tuple[Job, Any, Any]:
         """Return the next request; raises queue.Empty if none waits."""
@@ -256,6 +272,13 @@ class JobQueue:
         if self.guard is not None:
             self.guard.settle([job.length(ahead=True) for job in self._in_flight])
         return job
+
+    def _check_idle(self) -> None:
+        now = time.monotonic()
+        if self._in_flight or any(self._waiting) or self._suspects:
+            self._busy_at = now
+        elif self._idle_seconds and now - self._busy_at > self._idle_seconds:
+            raise Idle
 
     def _next_suspect(self) -> Job | None:
         while self._suspects:

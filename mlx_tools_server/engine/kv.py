@@ -121,6 +121,12 @@ class KVCacheStore:
         self._asked = False
         self._side: deque[tuple[int, ...]] = deque(maxlen=64)
 
+    def lend(self, model: Any | None) -> None:
+        """Work with this model from now on; None while it is not loaded."""
+        self._model = model
+        if model is None and self._forms[()].store.disk is not None:
+            self._memory.clear()
+
     def resize(self, nbytes: int) -> None:
         """Keep at most this much in memory from now on."""
         self._memory.resize(nbytes)

@@ -36,6 +36,11 @@ class PinnedProvider(ModelProvider):
         """Return the model and its tokenizer, loading them the first time."""
         return super().load("default_model", None, "default_model")
 
+    def unload(self) -> None:
+        """Drop the weights; what was worked out of them stays true."""
+        self.model_key: Any = None
+        self.model = self.draft_model = None
+
     def _load(self, model: str, adapter: str | None = None, draft: str | None = None) -> None:
         if draft is None or self.is_distributed:
             super()._load(model, adapter, draft)  # which refuses drafts on several machines

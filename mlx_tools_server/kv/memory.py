@@ -97,6 +97,12 @@ class MemoryTier:
             while self._nbytes > self._capacity:
                 self._evict()
 
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            while self._held:
+                self._evict()
+
     def drop(self, key: bytes) -> None:
         """Forget a record, unless others build on it."""
         with self._lock:

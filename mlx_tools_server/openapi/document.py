@@ -1,7 +1,8 @@
 """The document: routes, and the answers and errors that each of them gives.
 
 Rules of this file:
-- Every route says all statuses that it answers with, errors in the envelope of its dialect.
+- A route says every status that it may answer with, errors in the envelope of its dialect.
+- A route is described under the path that its clients know; the others stand in the text above all.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ ERRORS: Mapping[int, str] = {
     408: "The request came too slowly.",
     411: "The body has neither a Content-Length nor chunks.",
     413: "The body is larger than the server accepts.",
+    414: "The path is longer than the server accepts.",
     415: "The body is not JSON by its Content-Type.",
     431: "The headers are larger than the server accepts.",
     500: "The model failed on this request; other requests go on.",
     503: "The server can't take this request now; Retry-After says when to try again.",
 }
-ALWAYS = (400, 401, 403, 404, 405, 408, 431, 503)
+ALWAYS = (400, 401, 403, 404, 405, 408, 414, 431, 503)
 WITH_BODY = (*ALWAYS, 411, 413, 415)
 GENERATING = (*WITH_BODY, 500)
 

@@ -1,4 +1,10 @@
-"""JSON Schemas, in short: the words that the description is written in."""
+"""JSON Schemas, in short: the words that the description is written in.
+
+Rules of this file:
+- A schema is a plain dict that nobody changes once it is made: many stand in several places.
+- `asked` is for what clients send, `told` for what the server writes; they differ in what may be
+  null and in what is always there.
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from mlx_tools_server.engine.engine import Engine, Prompt
+from mlx_tools_server.engine.engine import Engine
+from mlx_tools_server.engine.prompts import Prompt
 from mlx_tools_server.engine.reader import ReaderSpec
 from mlx_tools_server.engine.scripted import write_checkpoint
 from mlx_tools_server.events import Sampled, Usage, fold

@@ -19,7 +19,8 @@ import pytest
 from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_model
 
-from mlx_tools_server.engine.engine import Engine, Prompt
+from mlx_tools_server.engine.engine import Engine
+from mlx_tools_server.engine.prompts import Prompt
 from mlx_tools_server.engine.reader import ReaderSpec
 from mlx_tools_server.events import PartDelta
 from mlx_tools_server.messages import Options

@@ -1,0 +1,152 @@
+"""Requests as the generation loop takes them: token ids, and how the answer is read.
+
+Rules of this file:
+- It runs in the threads that serve clients; all that can be refused is refused here.
+- Of a prompt that can't fit, only as much is encoded as it takes to know that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import takewhile
+
+from ..config import ServerConfig
+from ..errors import BadRequest, ContextOverflow, MemoryOverflow
+from ..messages import ChatRequest, Message, Options, TextRequest
+from ..sentinels import Piece
+from .guide import Plan
+from .kv import SIDE_TOKENS
+from .losses import common_length
+from .memory import MemoryGuard
+from .plans import Plans
+from .provider import LoadedModel
+from .reader import ReaderSpec
+
+# A user's first message that has nothing in common with any other.
+_NEVER_SAID = "\ue100"
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A request as the loop takes it: its ids, and how its answer is read.
+
+    `opening` is what stands between the header of the answer's turn and its first token; None if
+    the template's answers can't be replayed. `asked` says that it ends with a user's message, and
+    `system` how many of its tokens are those of the system prompt and the tools, if that matters.
+    `plan` has the grammars that the answer follows, if any.
+    """
+
+    ids: tuple[int, ...]
+    reader: ReaderSpec
+    opening: str | None = None
+    asked: bool = False
+    system: int = 0
+    plan: Plan | None = None
+
+    @property
+    def side(self) -> bool:
+        """Whether it is too small to displace a conversation: a title, a summary."""
+        return not self.reader.tools and len(self.ids) < SIDE_TOKENS
+
+    @property
+    def max_tokens(self) -> int:
+        """After how many tokens the answer is cut."""
+        return self.reader.max_tokens
+
+
+class Prompts:
+    """Makes the prompts of one model; safe to use from many threads.
+
+    `marks_system` says that it matters where the system prompt ends.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        config: ServerConfig,
+        *,
+        plans: Plans | None,
+        guard: MemoryGuard | None,
+        marks_system: bool,
+    ) -> None:
+        self._model = model
+        self._plans = plans
+        self._marks_system = marks_system
+        self._most = config.max_tokens
+        self._runaway = config.runaway_tokens
+        self._room = guard.most_tokens if guard is not None else None
+        # The most that any prompt may have: more is not even encoded.
+        limits = [most for most in (model.context_length, self._room) if most is not None]
+        self._limit = min(limits) if limits else None
+
+    def chat(self, request: ChatRequest) -> Prompt:
+        """Render and encode a conversation; raises RequestError if it can't be served."""
+        model = self._model
+        pieces = self._rendered(request)
+        spec = ReaderSpec(
+            tools=request.callable_tools,
+            thought_open=model.thought_open(pieces),
+            first_call_only=not request.parallel_tool_calls,
+            stop=request.options.stop,
+        )
+        ids = model.encoder.encode(pieces, self._limit)
+        prompt = self._prompt(ids, request.options, spec)
+        return replace(
+            prompt,
+            opening=model.template.opening(pieces),
+            asked=bool(request.messages) and request.messages[-1].role == "user",
+            system=self._system_tokens(request, prompt.ids),
+            plan=self._plans.plan(request, thought_open=spec.thought_open) if self._plans else None,
+        )
+
+    def count(self, request: ChatRequest) -> int:
+        """Return how many tokens the prompt of a conversation has, whether it fits or not."""
+        return self._model.encoder.count(self._rendered(request), self._limit)
+
+    def text(self, request: TextRequest) -> Prompt:
+        """Encode a raw prompt; raises RequestError if it can't be served."""
+        prompt, model = request.prompt, self._model
+        if isinstance(prompt, str):
+            ids = model.encoder.encode_raw(prompt, self._limit)
+        else:
+            ids = list(prompt)
+        if any(not 0 <= token < model.vocabulary for token in ids):
+            raise BadRequest(
+                f"prompt has token ids outside of 0 to {model.vocabulary - 1}", param="prompt"
+            )
+        spec = ReaderSpec(stop=request.options.stop, raw=True)
+        return self._prompt(ids, request.options, spec)
+
+    def _rendered(self, request: ChatRequest) -> list[Piece]:
+        return self._model.template.render(
+            request.messages, request.listed_tools, request.template_kwargs
+        )
+
+    def _system_tokens(self, request: ChatRequest, ids: tuple[int, ...]) -> int:
+        """Return how many tokens stand before anything that was said, where a mark is of use."""
+        if not self._marks_system:
+            return 0
+        leading = tuple(takewhile(lambda message: message.role == "system", request.messages))
+        pieces = self._model.template.render(
+            (*leading, Message("user", _NEVER_SAID)), request.listed_tools, request.template_kwargs
+        )
+        return common_length(ids, tuple(self._model.encoder.encode(pieces)))
+
+    def _prompt(self, ids: list[int], options: Options, spec: ReaderSpec) -> Prompt:
+        model, size = self._model, len(ids)
+        if not ids:
+            raise BadRequest("The prompt is empty. Send at least one token.", param="prompt")
+        bad = [token for token in options.sampling.logit_bias if not 0 <= token < model.vocabulary]
+        if bad:
+            raise BadRequest(
+                f"logit_bias names the token {bad[0]}, but this model's tokens are 0 to "
+                f"{model.vocabulary - 1}.",
+                param="logit_bias",
+            )
+        if model.context_length is not None and size >= model.context_length:
+            raise ContextOverflow(size, model.context_length)
+        if self._room is not None and size >= self._room:
+            raise MemoryOverflow(size, self._room)
+        left = spec.max_tokens if self._limit is None else self._limit - size
+        most = min(options.max_tokens or self._most or left, left)
+        return Prompt(tuple(ids), replace(spec, max_tokens=most, runaway=self._runaway))
