@@ -29,8 +29,11 @@ def check_access(config: ServerConfig, headers: Mapping[str, str]) -> None:
             f"Web pages of {origin[:80]!r} may not use this server. "
             "Start it with --allowed-origins to let them in."
         )
-    if not origin and _from_another_page(headers):
-        raise Forbidden("Web pages of other sites may not use this server.")
+    if not origin and not config.allowed_origins and _from_another_page(headers):
+        raise Forbidden(
+            "Web pages of other sites may not use this server. Start it with --allowed-origins to "
+            "let some in."
+        )
     if config.keys and not _key_given(config.keys, headers):
         raise Unauthorized("The API key is missing or wrong. Send it as 'Authorization: Bearer'.")
 

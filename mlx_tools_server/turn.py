@@ -172,7 +172,9 @@ class _Calls:
         self._counters.add("tool_calls")
         if wrong := self._problem(self._name, arguments):
             self._counters.add("invalid_tool_calls")
-            log.warning("a call of %s does not fit: %s", self._name, wrong)
+            # The reason quotes what the model wrote, which is as private as the prompt.
+            log.warning("A call of %s does not fit its schema", self._name)
+            log.debug("A call of %s does not fit: %s", self._name, wrong)
 
     def _problem(self, name: str, arguments: str) -> str | None:
         try:

@@ -17,6 +17,8 @@ PUBLIC = ServerConfig(host="0.0.0.0", api_key="s3cret")
 ALLOWING = ServerConfig(allowed_origins=("http://localhost:3000", "app://obsidian.md"))
 OPEN = ServerConfig(allowed_origins=("*",))
 BEARER = {"Authorization": "Bearer s3cret"}
+SEVERAL = ServerConfig(api_key="s3cret", api_key_file=("second", "third"))
+SOCKET = ServerConfig(uds="/tmp/s")
 
 
 def headers(**values: str) -> Any:
@@ -49,6 +51,13 @@ LET_IN: dict[str, tuple[ServerConfig, dict[str, str]]] = {
     "Anthropic's header beside another scheme": (
         KEYED, {"Authorization": "Basic eDp5", "x-api-key": "s3cret"}
     ),
+    "the first of several keys": (SEVERAL, BEARER),
+    "the last of several keys": (SEVERAL, {"X-Api-Key": "third"}),
+    "any host on a unix socket": (SOCKET, {"Host": "whatever"}),
+    "a link that was followed": (
+        LOOPBACK, {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    ),
+    "an address that was typed": (LOOPBACK, {"Sec-Fetch-Site": "none"}),
     "any key where none is asked for": (LOOPBACK, {"Authorization": "Bearer whatever"}),
 }  # fmt: skip
 
@@ -80,6 +89,10 @@ KEPT_OUT: dict[str, tuple[ServerConfig, dict[str, str]]] = {
         ALLOWING, {"Origin": "http://localhost:3000.evil.example"}
     ),
     "an allowed page in another scheme": (ALLOWING, {"Origin": "https://localhost:3000"}),
+    "an image in a foreign page": (
+        LOOPBACK, {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
+    ),
+    "a script in a page of another port": (SOCKET, {"Sec-Fetch-Site": "same-site"}),
     "a foreign page with the key": (KEYED, {"Origin": "https://evil.example", **BEARER}),
     "a foreign page beyond loopback": (PUBLIC, {"Origin": "https://evil.example", **BEARER}),
 }  # fmt: skip
@@ -110,7 +123,7 @@ WRONG_KEYS: dict[str, dict[str, str]] = {
 }
 
 
-@pytest.mark.parametrize("config", [KEYED, PUBLIC], ids=["loopback", "public"])
+@pytest.mark.parametrize("config", [KEYED, PUBLIC, SEVERAL], ids=["loopback", "public", "several"])
 @pytest.mark.parametrize("name", WRONG_KEYS)
 def test_wrong_key(name: str, config: ServerConfig) -> None:
     """Without the key nobody is let in, on loopback or beyond; the key is not repeated."""

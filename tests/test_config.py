@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlx_tools_server.cli import describe
 from mlx_tools_server.config import OPTIONS, ServerConfig, is_loopback
 from mlx_tools_server.errors import StartupError
 from mlx_tools_server.flags import build_parser, load_config
@@ -295,6 +296,29 @@ def test_bind_with_key() -> None:
     config = load_config(["--demo", "--host", "0.0.0.0"], {"MLX_TOOLS_API_KEY": "k"})
 
     assert config.host == "0.0.0.0"
+
+
+def test_several_keys(tmp_path: Path) -> None:
+    """Keys come from a file too, one a line, and are shown nowhere."""
+    path = tmp_path / "keys"
+    path.write_text("# laptop\nk3y-one\n\n  k3y-two  \n")
+    config = load_config(
+        ["--demo", "--host", "0.0.0.0", "--api-key-file", str(path)], {"MLX_TOOLS_API_KEY": "third"}
+    )
+
+    assert config.keys == ("k3y-one", "k3y-two", "third")
+    assert "k3y" not in repr(config)
+    assert "k3y" not in describe(config)
+
+
+@pytest.mark.parametrize("text", ["", "# none\n", "two words\n"])
+def test_no_keys(text: str, tmp_path: Path) -> None:
+    """A file without keys, or with what can't be one, would let nobody or anybody in: an error."""
+    path = tmp_path / "keys"
+    path.write_text(text)
+
+    with pytest.raises(StartupError, match="a key a line"):
+        load_config(["--demo", "--api-key-file", str(path)], {})
 
 
 def test_key_is_not_shown() -> None:

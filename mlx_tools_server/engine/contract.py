@@ -59,7 +59,6 @@ CONTRACT: dict[str, tuple[Any, str]] = {
     ),
     "_make_sampler": (server, "args tokenizer"),
     "_make_logits_processors": (server, "args"),
-    "TimeBudget.__init__": (server.TimeBudget, "self budget iterations sync_frequency"),
     "LRUPromptCache.__init__": (mlx_cache.LRUPromptCache, "self max_size max_bytes"),
     "LRUPromptCache.fetch_nearest_cache": (mlx_cache.LRUPromptCache, "self model tokens"),
     "LRUPromptCache.insert_cache": (

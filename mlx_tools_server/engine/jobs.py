@@ -256,6 +256,8 @@ class JobQueue:
         return taken
 
     def _next(self) -> Job | None:
+        if self._in_flight:
+            self._busy_at = time.monotonic()
         self._in_flight = [job for job in self._in_flight if not job.over]
         if self._on_probation is not None:
             if not self._on_probation.proven:
@@ -274,10 +276,9 @@ class JobQueue:
         return job
 
     def _check_idle(self) -> None:
-        now = time.monotonic()
-        if self._in_flight or any(self._waiting) or self._suspects:
-            self._busy_at = now
-        elif self._idle_seconds and now - self._busy_at > self._idle_seconds:
+        waits = any(self._waiting) or self._suspects or self._in_flight
+        idle = time.monotonic() - self._busy_at
+        if self._idle_seconds and not waits and idle > self._idle_seconds:
             raise Idle
 
     def _next_suspect(self) -> Job | None:

@@ -148,7 +148,8 @@ class KVCacheStore:
         # What another request computes just now is not lost.
         loss = None if prefill.shares else self._losses.find(ids, found.position)
         if loss is not None:
-            log.warning("%s", loss)
+            log.warning("%s", loss.summary)
+            log.debug("%s", loss)
         return Begun(store, found, prefill, loss)
 
     def load(self, begun: Begun) -> list[Record]:

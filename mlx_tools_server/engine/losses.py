@@ -4,7 +4,8 @@ Rules of this file:
 - A prompt is compared with the latest sequences; what counts is the longest common beginning.
 - Only what belongs to the same conversation is a loss: a new one that shares the system prompt of
   another loses nothing.
-- One line tells the place, both sides of it, and the likely cause, in few words of the prompt.
+- One line tells the place, both sides of it, and the likely cause, in few words of the prompt. A
+  log that nobody asked for has none of them.
 """
 
 from __future__ import annotations
@@ -37,10 +38,17 @@ class Loss:
     cause: str
 
     def __str__(self) -> str:
+        return self._told(f", {self.earlier!r} then and {self.now!r} now")
+
+    @property
+    def summary(self) -> str:
+        """What can be told without a word of the prompt."""
+        return self._told("")
+
+    def _told(self, sides: str) -> str:
         return (
             f"{self.tokens} tokens of the history are computed again: the prompt differs from the "
-            f"one before at token {self.position}, {self.earlier!r} then and {self.now!r} now. "
-            f"Likely cause: {self.cause}."
+            f"one before at token {self.position}{sides}. Likely cause: {self.cause}."
         )
 
 

@@ -2,7 +2,8 @@
 
 Rules of this file:
 - It runs in the threads that serve clients; all that can be refused is refused here.
-- Of a prompt that can't fit, only as much is encoded as it takes to know that.
+- Of a prompt that can't fit, only as much is encoded as it takes to know that, and nothing is
+  rendered: what is done with a text must not cost more than the text may.
 """
 
 from __future__ import annotations
@@ -75,13 +76,14 @@ class Prompts:
         self._most = config.max_tokens
         self._runaway = config.runaway_tokens
         self._room = guard.most_tokens if guard is not None else None
-        # The most that any prompt may have: more is not even encoded.
         limits = [most for most in (model.context_length, self._room) if most is not None]
-        self._limit = min(limits) if limits else None
+        self._limit = min(limits, default=config.max_queued_tokens)
 
     def chat(self, request: ChatRequest) -> Prompt:
         """Render and encode a conversation; raises RequestError if it can't be served."""
         model = self._model
+        if excess := self._excess(request):
+            raise self._overflow(excess)
         pieces = self._rendered(request)
         spec = ReaderSpec(
             tools=request.callable_tools,
@@ -89,8 +91,7 @@ class Prompts:
             first_call_only=not request.parallel_tool_calls,
             stop=request.options.stop,
         )
-        ids = model.encoder.encode(pieces, self._limit)
-        prompt = self._prompt(ids, request.options, spec)
+        prompt = self._prompt(model.encoder.encode(pieces), request.options, spec)
         return replace(
             prompt,
             opening=model.template.opening(pieces),
@@ -101,13 +102,15 @@ class Prompts:
 
     def count(self, request: ChatRequest) -> int:
         """Return how many tokens the prompt of a conversation has, whether it fits or not."""
-        return self._model.encoder.count(self._rendered(request), self._limit)
+        return self._excess(request) or len(self._model.encoder.encode(self._rendered(request)))
 
     def text(self, request: TextRequest) -> Prompt:
         """Encode a raw prompt; raises RequestError if it can't be served."""
         prompt, model = request.prompt, self._model
         if isinstance(prompt, str):
-            ids = model.encoder.encode_raw(prompt, self._limit)
+            if excess := model.encoder.excess([prompt], self._limit):
+                raise self._overflow(excess)
+            ids = model.encoder.encode_raw(prompt)
         else:
             ids = list(prompt)
         if any(not 0 <= token < model.vocabulary for token in ids):
@@ -116,6 +119,24 @@ class Prompts:
             )
         spec = ReaderSpec(stop=request.options.stop, raw=True)
         return self._prompt(ids, request.options, spec)
+
+    def _excess(self, request: ChatRequest) -> int | None:
+        """Return about how many tokens a conversation has, if they are far too many.
+
+        Only texts that any template writes are looked at; earlier thoughts are often left out.
+        """
+        texts = [message.content for message in request.messages]
+        texts += [tool.description for tool in request.listed_tools]
+        for message in request.messages:
+            for call in message.tool_calls:
+                texts += [text for text in call.arguments.values() if isinstance(text, str)]
+        return self._model.encoder.excess(texts, self._limit)
+
+    def _overflow(self, size: int) -> ContextOverflow:
+        length = self._model.context_length
+        if self._room is not None and (length is None or self._room < length):
+            return MemoryOverflow(size, self._room)
+        return ContextOverflow(size, self._limit)
 
     def _rendered(self, request: ChatRequest) -> list[Piece]:
         return self._model.template.render(
@@ -143,10 +164,8 @@ class Prompts:
                 f"{model.vocabulary - 1}.",
                 param="logit_bias",
             )
-        if model.context_length is not None and size >= model.context_length:
-            raise ContextOverflow(size, model.context_length)
-        if self._room is not None and size >= self._room:
-            raise MemoryOverflow(size, self._room)
-        left = spec.max_tokens if self._limit is None else self._limit - size
+        if size >= self._limit:
+            raise self._overflow(size)
+        left = self._limit - size
         most = min(options.max_tokens or self._most or left, left)
         return Prompt(tuple(ids), replace(spec, max_tokens=most, runaway=self._runaway))

@@ -28,6 +28,7 @@ from mlx_lm.tokenizer_utils import NewlineTokenizer, TokenizerWrapper
 from .layers import PromptCache
 from .masks import Bits, masked, open_mask
 from .sampling import sampler
+from .slices import Slice
 
 __all__ = [
     "APIHandler",
@@ -141,7 +142,7 @@ class GenerationLoop(server.ResponseGenerator):
     def set_time_budget(self, seconds: float) -> None:
         """Look for new requests after this long of decoding; machines in step tune their own."""
         if not self._is_distributed:
-            self._time_budget = server.TimeBudget(budget=seconds)
+            self._time_budget = Slice(seconds)
 
     @property
     def distributed(self) -> bool:

@@ -15,14 +15,13 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Protocol
 
 from tokenizers import Tokenizer
 
-from ..errors import ContextOverflow
 from ..sentinels import Piece
 from .seams import TokenizerWrapper, backend_of
 
@@ -67,50 +66,45 @@ class PromptEncoder:
         """The tokenizer as JSON; None if Python code helps it."""
         return None if self._slow is not None else str(self._full.to_str())
 
-    def encode(self, pieces: Sequence[Piece], most: int | None = None) -> list[int]:
-        """Return the ids of a rendered prompt; raises ContextOverflow if they are more than `most`.
+    def encode(self, pieces: Sequence[Piece]) -> list[int]:
+        """Return the ids of a rendered prompt."""
+        with self._turn(piece.text for piece in pieces):
+            return self._ids(pieces)
 
-        That is not told of each prompt, but of those that are large enough to be a burden.
+    def encode_raw(self, text: str) -> list[int]:
+        """Return the ids of a raw prompt, whose control tokens count."""
+        with self._turn([text]):
+            return self._encode(text, add_special_tokens=True)
+
+    def excess(self, texts: Sequence[str], most: int) -> int | None:
+        """Return about how many tokens these texts have, if it is more than `most`.
+
+        It is told of texts that are large enough to be a burden, from a look at their beginning.
         """
-        if sum(len(piece.text) for piece in pieces) <= _LARGE:
-            return self._ids(pieces)
-        with self._one_large:
-            if (excess := self._excess(pieces, most)) is not None:
-                raise ContextOverflow(excess, most or 0)
-            return self._ids(pieces)
-
-    def count(self, pieces: Sequence[Piece], most: int | None = None) -> int:
-        """Return how many ids a rendered prompt has; beyond `most` the number is an estimate."""
-        if sum(len(piece.text) for piece in pieces) <= _LARGE:
-            return len(self._ids(pieces))
-        with self._one_large:
-            return self._excess(pieces, most) or len(self._ids(pieces))
-
-    def encode_raw(self, text: str, most: int | None = None) -> list[int]:
-        """Return the ids of a raw prompt, whose control tokens count; raises as `encode` does."""
-        if len(text) <= _LARGE:
-            return self._encode(text, add_special_tokens=True)
-        with self._one_large:
-            if (excess := self._excess([Piece(text, literal=False)], most)) is not None:
-                raise ContextOverflow(excess, most or 0)
-            return self._encode(text, add_special_tokens=True)
-
-    def _excess(self, pieces: Sequence[Piece], most: int | None) -> int | None:
-        """Return about how many tokens there are, if more than `most`: only a part is looked at."""
-        if most is None:
+        total = sum(map(len, texts))
+        if total <= _LARGE:
             return None
-        total = sum(len(piece.text) for piece in pieces)
         tokens = seen = cuts = 0
-        for piece in pieces:
-            for begin in range(0, len(piece.text), _SLICE):
-                text = piece.text[begin : begin + _SLICE]
-                tokens += len(self._ids([replace(piece, text=text, ids=())]))
-                seen += len(text)
-                cuts += 1
-                # A cut may part a token from the next, but not many.
-                if tokens > most + 8 * cuts:
-                    return max(most + 1, tokens * total // seen)
+        with self._one_large:
+            for text in texts:
+                for begin in range(0, len(text), _SLICE):
+                    part = text[begin : begin + _SLICE]
+                    tokens += len(self._literal(part))
+                    seen += len(part)
+                    cuts += 1
+                    # A cut may part a token from the next, but not many.
+                    if tokens > most + 8 * cuts:
+                        return max(most + 1, tokens * total // seen)
         return None
+
+    @contextmanager
+    def _turn(self, texts: Iterable[str]) -> Iterator[None]:
+        """Let one large prompt be encoded at a time."""
+        if sum(map(len, texts)) <= _LARGE:
+            yield
+            return
+        with self._one_large:
+            yield
 
     def _ids(self, pieces: Sequence[Piece]) -> list[int]:
         ids: list[int] = []

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
 import pytest
 
 from mlx_tools_server.engine import jobs, memory, reader, tokens
@@ -21,7 +20,7 @@ from mlx_tools_server.engine.memory import MemoryGuard
 from mlx_tools_server.engine.reader import repeats
 from mlx_tools_server.engine.scripted import write_checkpoint
 from mlx_tools_server.errors import ContextOverflow, MemoryOverflow
-from mlx_tools_server.events import Answer, Event, Finished, PartDelta, fold
+from mlx_tools_server.events import Event, Failed, Finished, PartDelta, fold
 from mlx_tools_server.messages import Options
 
 from .running import WORDS, answer, ask, running, script, together, wait_idle
@@ -40,11 +39,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def small(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     """An engine with memory for 2,000 tokens or so."""
-    monkeypatch.setattr(memory, "LEAST", 1)
+    monkeypatch.setattr(memory, "LEAST", 2000 * TOKEN)
     monkeypatch.setattr(jobs, "HEADROOM", 0)
-    # What earlier tests have left counts too.
-    limit = int((mx.get_active_memory() + 2000 * TOKEN) / (1 - memory.STEP_SHARE))
-    with running(checkpoint, memory_limit=limit, kv_ram_bytes=8000) as engine:
+    with running(checkpoint, memory_limit=1, kv_ram_bytes=8000) as engine:
         yield engine
 
 
@@ -131,19 +128,15 @@ def test_requests_that_fit_together(small: Engine) -> None:
 
 def test_answers_that_outgrow_memory(small: Engine) -> None:
     """Where answers grow beyond memory the last one ends with an error, and the first goes on."""
-    first = ask(small, script(WORDS * 20))
-    heard = heard_until_it_speaks(first)
-    second = ask(small, script(WORDS * 20))
-    failed: list[Answer] = []
-    thread = threading.Thread(target=lambda: failed.append(fold(second)))
-    thread.start()
-    heard += first
-    thread.join()
+    first, second = ask(small, script(WORDS * 20)), ask(small, script(WORDS * 20))
+    heard = [heard_until_it_speaks(first), heard_until_it_speaks(second)]
+    whole, cut = together(lambda: [*heard[0], *first], lambda: [*heard[1], *second])
 
-    assert "".join(e.text for e in heard if isinstance(e, PartDelta)) == WORDS * 20
-    assert failed[0].failed is not None
-    assert failed[0].failed.status == 503
-    assert "--memory-limit" in failed[0].failed.message
+    assert "".join(event.text for event in whole if isinstance(event, PartDelta)) == WORDS * 20
+    failed = cut[-1]
+    assert isinstance(failed, Failed)
+    assert failed.status == 503
+    assert "--memory-limit" in failed.message
 
 
 # Time.
@@ -301,8 +294,9 @@ def test_rest(hybrid: bool, tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "model", hybrid=hybrid)
     kept = {"no_kv_disk": False, "kv_dir": str(tmp_path / "kv")}
     with running(folder, idle_unload_seconds=1, **kept) as engine:
-        first = answer(engine, WORDS * 80 + script("fine"))
         loaded = weakref.ref(engine.model_provider.model)
+        first = answer(engine, WORDS * 80 + script("fine"))
+        assert not engine.rests
         until = time.monotonic() + 20
         while not engine.rests and time.monotonic() < until:
             time.sleep(0.05)

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from .live import Live, user
+from .live import Live, call, tool, user
 
 pytestmark = pytest.mark.mlx
 
@@ -202,3 +202,19 @@ def test_no_length(live: Live) -> None:
     response = live.client.send(httpx.Request("POST", f"{live.url}{CHAT}"))
 
     assert response.status_code in (400, 411)
+
+
+def test_logs_are_private(live: Live) -> None:
+    """Whatever goes wrong, the log holds no word of a prompt or an answer, and no key."""
+    secret = "swordfish"
+    long = [user(f"{secret} " * 400 + "[[SCRIPT]]ok[[/SCRIPT]]"), {"role": "user", "content": "b"}]
+    tools = [tool("weigh", grams="integer")]
+    key = {"Authorization": f"Bearer {secret}"}
+    live.post(CHAT, {"messages": [user(secret)], "temperature": secret}, headers=key)
+    live.post(CHAT, live.body(f"{secret} [[BOOM]]"))
+    live.post(CHAT, live.body(call("weigh", grams=secret), tools=tools))
+    live.post(CHAT, {"messages": long})
+    live.post(CHAT, {"messages": [user("changed"), *long]})
+    live.client.get(f"/v1/{secret}")
+
+    assert secret not in live.log.read_text()
