@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 # macOS has Metal; elsewhere the CPU build, unless EXTRA says cuda.
 EXTRA  ?= $(if $(filter Darwin,$(shell uname -s)),metal,cpu)
 
-.PHONY: help demo test check format lint types imports slow wheel bench clients eval-demo clean
+.PHONY: help demo test check format lint types imports slow wheel bench clients fuzz soak eval-demo clean
 .DEFAULT_GOAL := help
 
 help:  ## show this
@@ -60,6 +60,14 @@ bench: $(BIN)/.run  ## measure parsing, the look-up of what is kept, and the bui
 
 clients: $(BIN)/.test  ## let the real clients play a task (npm; ONLY=NAME for one of them)
 	$(BIN)/python -m tests.clients $(if $(ONLY),--only "$(ONLY)")
+
+fuzz: $(BIN)/.test  ## attack a server with 10,000 requests, and its parsers (atheris) if that is there
+	$(BIN)/python -m tests.attack.fuzz --count $(or $(COUNT),10000)
+	$(BIN)/python -m tests.attack.atheris_parsers --seconds 300
+	$(BIN)/python -m tests.attack.atheris_requests --seconds 300
+
+soak: $(BIN)/.test  ## let agents of all kinds play against a server for 20 minutes (MINUTES=N)
+	$(BIN)/python -m tests.attack.soak --minutes $(or $(MINUTES),20)
 
 eval-demo: $(BIN)/.test  ## measure how well the built-in model calls tools
 	$(BIN)/python -m tools.eval_demo_model

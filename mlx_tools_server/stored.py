@@ -5,7 +5,8 @@ Rules of this file:
   costs what was said in it, not its square. Where a link is missing, the conversation is unknown.
 - All is in memory, bounded in bytes and in number; what was used last stays. Whoever uses a
   response uses all that came before it.
-- Kept as compressed JSON: its size is known, and nothing is shared with those who sent it.
+- Kept as compressed JSON: its size is known, and nothing is shared with those who sent it. What
+  counts is its size before: a text that compresses well is as large as any when it is used.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,20 +28,21 @@ class _Entry:
     parent: str | None
     items: bytes
     body: bytes
-
-    @property
-    def size(self) -> int:
-        return len(self.items) + len(self.body) + _OVERHEAD
+    size: int
 
 
 class Stored:
     """Keeps responses; safe to use from many threads.
 
-    `limit` is in bytes of compressed JSON, `count` in responses.
+    `limit` and `longest`, which is that of a conversation, are in bytes of JSON before it is
+    compressed, `count` in responses.
     """
 
-    def __init__(self, limit: int = 64 << 20, count: int = 4096) -> None:
+    def __init__(
+        self, limit: int = 256 << 20, count: int = 4096, *, longest: int = 64 << 20
+    ) -> None:
         self._limit = limit
+        self._longest = longest
         self._count = count
         self._lock = threading.Lock()
         self._size = 0
@@ -60,12 +62,14 @@ class Stored:
         body: Mapping[str, Any],
     ) -> None:
         """Keep a response: its own items, input and then output, and its body."""
-        entry = _Entry(parent_id, _packed(items), _packed(body))
+        own, about = json.dumps(items).encode(), json.dumps(body).encode()
+        size = len(own) + len(about) + _OVERHEAD
+        entry = _Entry(parent_id, zlib.compress(own, 1), zlib.compress(about, 1), size)
         with self._lock:
             self._drop(answer_id)
-            if entry.size > self._limit:
+            before = self._touch(parent_id) or ()
+            if entry.size > self._limit or entry.size + _total(before) > self._longest:
                 return
-            self._touch(parent_id)
             self._entries[answer_id] = entry
             self._size += entry.size
             while self._size > self._limit or len(self._entries) > self._count:
@@ -115,8 +119,8 @@ class Stored:
         return chain
 
 
-def _packed(data: object) -> bytes:
-    return zlib.compress(json.dumps(data).encode(), level=1)
+def _total(entries: Iterable[_Entry]) -> int:
+    return sum(entry.size for entry in entries)
 
 
 def _unpacked(data: bytes) -> Any:

@@ -120,7 +120,7 @@ def test_forgotten_parent() -> None:
     assert stored.get("b") is not None
 
 
-@pytest.mark.parametrize("limits", [{"count": 3}, {"limit": 3 * 2000}])
+@pytest.mark.parametrize("limits", [{"count": 3}, {"limit": 3 * 3000}])
 def test_the_oldest_goes(limits: dict[str, int]) -> None:
     """Beyond its limits the store forgets what was not used for longest."""
     stored = Stored(**limits)
@@ -224,3 +224,14 @@ def test_threads() -> None:
         list(pool.map(live, range(8)))
 
     assert 0 < stored.size < 20 * 2000
+
+
+def test_a_conversation_has_an_end() -> None:
+    """A conversation that is too long to be put together is not gone on with, however it packs."""
+    stored = Stored(longest=10_000)
+    for number in range(5):
+        items = [{"type": "message", "role": "user", "content": "a" * 3000}]
+        stored.remember(f"r{number}", f"r{number - 1}" if number else None, items, {"output": []})
+
+    assert len(stored.recall("r1") or ()) == 2
+    assert stored.recall("r4") is None

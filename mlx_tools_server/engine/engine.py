@@ -67,7 +67,7 @@ class Engine(GenerationLoop):
         check_contract()
         self._config = config
         self._model_name = model_name
-        self._jobs = JobQueue(config.decode_concurrency, config.idle_unload_seconds)
+        self._jobs = JobQueue(config.decode_concurrency)
         self._loaded = threading.Event()
         self._model: LoadedModel | None = None
         self._load_error: Exception | None = None
@@ -198,6 +198,8 @@ class Engine(GenerationLoop):
     def _serve(self) -> None:
         self.set_time_budget(TIME_BUDGET)
         self.use_queue(self._jobs)
+        if not self.distributed:  # machines in step rest together or not at all
+            self._jobs.idle_seconds = self._config.idle_unload_seconds
         while not self.stopping:
             idle = False
             try:

@@ -173,10 +173,10 @@ class JobQueue:
     when there was nothing to do for `idle_seconds`; 0 is never.
     """
 
-    def __init__(self, places: int = 1 << 31, idle_seconds: float = 0) -> None:
+    def __init__(self, places: int) -> None:
         self._ready = threading.Condition()
         self._places = places
-        self._idle_seconds = idle_seconds
+        self.idle_seconds = 0
         self._busy_at = time.monotonic()
         self.guard: MemoryGuard | None = None
         self._waiting: Lanes[Job] = Lanes()
@@ -278,7 +278,7 @@ class JobQueue:
     def _check_idle(self) -> None:
         waits = any(self._waiting) or self._suspects or self._in_flight
         idle = time.monotonic() - self._busy_at
-        if self._idle_seconds and not waits and idle > self._idle_seconds:
+        if self.idle_seconds and not waits and idle > self.idle_seconds:
             raise Idle
 
     def _next_suspect(self) -> Job | None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
@@ -23,6 +22,7 @@ from ..grammar.lark import Note
 from ..grammar.matching import GrammarError, Grammars
 from ..jsontext import dumps
 from ..messages import ChatRequest
+from ..recent import Recent
 from .guide import Plan
 from .provider import LoadedModel
 
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 # Plans that are kept: an agent sends the same tools again and again.
 KEPT = 64
+# Remarks that are not repeated in the log.
+NOTED = 256
 # What notes about the format of an answer are about.
 _FORMAT = "response_format"
 
@@ -42,8 +44,8 @@ class Plans:
         self._constrain = constrain
         self._lock = threading.Lock()
         self._grammars: Grammars | None = None
-        self._kept: OrderedDict[str, tuple[Plan | None, tuple[Note, ...]]] = OrderedDict()
-        self._noted: set[tuple[Note, ...]] = set()
+        self._kept: Recent[tuple[Plan | None, tuple[Note, ...]]] = Recent(KEPT)
+        self._noted: Recent[bool] = Recent(NOTED)
         if constrain != "off" and model.family.marks:
             # The tables take a second, which the first request need not wait for.
             threading.Thread(target=self._warm_up, daemon=True).start()
@@ -134,10 +136,8 @@ class Plans:
 
         What llguidance can't build is written once more, as loosely as can be.
         """
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
+        if (kept := self._kept.get(key)) is not None:
+            return kept
         made: tuple[Plan | None, tuple[Note, ...]] = None, ()
         for loose in (False, True):
             written = write(loose=loose)
@@ -148,10 +148,7 @@ class Plans:
                 break
             except GrammarError as error:
                 log.warning("A grammar can't be built: %s", error)
-        with self._lock:
-            self._kept[key] = made
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+        self._kept.put(key, made)
         return made
 
     @property
@@ -180,9 +177,10 @@ class Plans:
                     "strict: the answer is then checked, not constrained.",
                     param=_FORMAT if note.where == _FORMAT else "tools",
                 )
-        if notes and notes not in self._noted:
-            self._noted.add(notes)
-            log.info("Not ensured by grammars: %s.", ", ".join(map(str, notes[:20])))
+        told = ", ".join(map(str, notes[:20]))
+        if told and not self._noted.get(told):
+            self._noted.put(told, True)
+            log.info("Not ensured by grammars: %s.", told)
 
 
 def _compiled(written: CallGrammar | AnswerGrammar, grammars: Grammars, whole: bool) -> Plan:

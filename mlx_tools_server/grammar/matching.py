@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -22,6 +21,7 @@ import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from numpy.typing import NDArray
 
+from ..recent import Recent
 from .lark import Controls
 
 # Compiled grammars that are kept; one takes up to a megabyte.
@@ -75,9 +75,8 @@ class Grammars:
         self.controls = _controls(json.loads(tokenizer_json), frozenset(eos))
         self._json = tokenizer_json
         self._tokenizer: LLTokenizer | None = None
-        self._kept: OrderedDict[str, Grammar] = OrderedDict()
-        self._checked: OrderedDict[str, str] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: Recent[Grammar] = Recent(KEPT)
+        self._checked: Recent[str] = Recent(CHECKED)
         self._building = threading.Lock()
 
     def compile(self, text: str) -> Grammar:
@@ -86,10 +85,8 @@ class Grammars:
         Raises:
             GrammarError: llguidance refuses it, or it goes beyond the limits.
         """
-        with self._lock:
-            if text in self._kept:
-                self._kept.move_to_end(text)
-                return self._kept[text]
+        if (kept := self._kept.get(text)) is not None:
+            return kept
         if len(text) > MAX_TEXT:
             raise GrammarError(
                 f"the grammar has {len(text):,} characters, {MAX_TEXT:,} are the most"
@@ -99,10 +96,7 @@ class Grammars:
             raise GrammarError(matcher.get_error().splitlines()[0][:500])
         grammar = Grammar(matcher, self._tables(), self.words)
         grammar.warm_up()
-        with self._lock:
-            self._kept[text] = grammar
-            if len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+        self._kept.put(text, grammar)
         return grammar
 
     def prepare(self) -> None:
@@ -112,18 +106,13 @@ class Grammars:
 
     def check(self, text: str) -> str:
         """Return what is wrong with a grammar that names no control token, "" if nothing is."""
-        with self._lock:
-            if text in self._checked:
-                self._checked.move_to_end(text)
-                return self._checked[text]
+        if (known := self._checked.get(text)) is not None:
+            return known
         try:
             error = self._build(text, _CHECK_LIMITS).get_error()
         except GrammarError as wrong:
             error = str(wrong)
-        with self._lock:
-            self._checked[text] = error
-            if len(self._checked) > CHECKED:
-                self._checked.popitem(last=False)
+        self._checked.put(text, error)
         return error
 
     def fill(self, matchers: Sequence[Matcher | None], bitmask: Bits) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -23,6 +24,10 @@ from .patterns import FORMATS, MAX_PATTERN
 # followed: llguidance recurses, and a chain of some hundred would overflow the stack.
 MAX_NODES = 1_500
 MAX_LEVELS = 250
+
+# What the steps of `multipleOf` in one schema may multiply to: llguidance makes a state for each
+# remainder, and those of steps that hold together multiply.
+MAX_REMAINDERS = 10_000
 
 # For all schemas of one grammar: seconds of processor time for checking, and characters.
 MAX_SECONDS = 0.4
@@ -107,6 +112,7 @@ class Prepared:
         self._count = 0
         self._levels = 0
         self._deepest = 0
+        self._remainders = 1
         self.keywords: set[str] = set()
         self.left: set[str] = set()
 
@@ -213,7 +219,20 @@ class Prepared:
         if value is True and word in ("exclusiveMinimum", "exclusiveMaximum"):
             self.left.add(word)
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            copied[word] = value
+            if word == "multipleOf" and not self._may_step(value):
+                self.left.add(word)
+            else:
+                copied[word] = value
+
+    def _may_step(self, step: float) -> bool:
+        _, digits, exponent = Decimal(repr(step)).normalize().as_tuple()
+        if len(digits) > 5 or not isinstance(exponent, int) or exponent > 5:
+            return False
+        remainders = int("".join(map(str, digits))) * 10 ** max(0, exponent)
+        if self._remainders * remainders > MAX_REMAINDERS:
+            return False
+        self._remainders *= max(1, remainders)
+        return True
 
 
 def target(reference: str, root: Any) -> Any:

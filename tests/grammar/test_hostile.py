@@ -80,6 +80,13 @@ HOSTILE: dict[str, Callable[[], tuple[Any, dict[str, Any]]]] = {
         {"type": "array", "items": {"type": "string", "pattern": "^(a|b)*a(a|b){300}$"}}, {}),
     "a large multiple": lambda: (
         {"type": "integer", "multipleOf": 982_451_653, "maximum": 10**18}, {}),
+    "a large multiple of numbers": lambda: (
+        {"type": "object", "properties": {"n": {"type": "number", "multipleOf": 2**31}}}, {}),
+    "a multiple of 4,000 digits": lambda: (
+        {"type": "array", "items": {"type": "integer", "multipleOf": 10**4000 + 1}}, {}),
+    "multiples that multiply": lambda: (
+        {"type": "array", "items": {"type": "integer", "allOf": [
+            {"multipleOf": step} for step in (97, 98, 99, 101)]}}, {}),
     "large counts": lambda: (
         {"type": "array", "minItems": 10**8, "items": {"type": "string", "maxLength": 10**9}}, {}),
     "a wide object": lambda: (

@@ -1,0 +1,1 @@
+"""What attacks the server: broken requests, faults, and load that lasts."""

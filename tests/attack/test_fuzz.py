@@ -1,0 +1,81 @@
+"""Hostile requests to a real server: each gets an answer, and good ones in between are right."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from random import Random
+
+import pytest
+
+from .bodies import PATHS, good_body, places
+from .fuzz import fuzz, server, wrong
+from .hostile import Hostile, attack, smaller
+
+pytestmark = pytest.mark.mlx
+
+
+def test_some() -> None:
+    """A hundred and fifty hostile requests leave the server as it was."""
+    with server() as live:
+        seen = fuzz(live, 1, range(150))
+
+    assert not seen.wrongs, seen.told()
+    assert seen.statuses.total() == 150
+
+
+@pytest.mark.slow
+def test_many() -> None:
+    """So do a thousand others."""
+    with server() as live:
+        seen = fuzz(live, 2, range(1000))
+
+    assert not seen.wrongs, seen.told()
+
+
+def test_same_seed() -> None:
+    """A request follows from its seed and number alone, and others differ."""
+    first = [attack(5, number) for number in range(60)]
+
+    assert first == [attack(5, number) for number in range(60)]
+    assert len({one.data for one in first}) > 50
+
+
+def test_smaller() -> None:
+    """A body is made smaller by one member at a time, and stays as it was."""
+    body = good_body("completions")
+    count = len(list(places(body)))
+
+    made = smaller(body)
+
+    assert len(made) == count
+    assert all(len(list(places(one))) < count for one in made)
+    assert body == good_body("completions")
+
+
+@pytest.mark.parametrize("dialect", PATHS)
+def test_bodies_are_json(dialect: str) -> None:
+    """Mutated bodies are framed as one request that says how long it is."""
+    rng = Random(dialect)
+    hostile = Hostile("body", dialect, b"", True).with_body({"a": rng.random()})
+    head, _, data = hostile.data.partition(b"\r\n\r\n")
+
+    assert f"Content-Length: {len(data)}".encode() in head
+    assert json.loads(data) == hostile.body
+
+
+def test_no_answer_is_wrong() -> None:
+    """A server that is not there answers nothing, which the judge does not take for an answer."""
+    assert wrong("http://127.0.0.1:9", attack(1, 0))[0] == "closed"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["atheris_parsers", "atheris_requests"])
+def test_guided(name: str) -> None:
+    """Guided fuzzing runs, or says in a line that atheris is not there."""
+    command = [sys.executable, "-m", f"tests.attack.{name}", "--seconds", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "Done" in done.stderr or "not installed" in done.stdout
