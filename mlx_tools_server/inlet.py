@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 import socket
 import time
-from collections.abc import Iterator
 from email.message import Message
 from typing import Any, BinaryIO
 
@@ -92,12 +91,7 @@ def read_body(stream: BinaryIO, headers: Message, limit: int) -> bytes:
     try:
         if length is not None:
             return _read_exactly(stream, length)
-        body = bytearray()
-        for chunk in _read_chunks(stream):
-            body += chunk
-            if len(body) > limit:
-                raise TooLarge(_too_large(limit))
-        return bytes(body)
+        return _read_chunks(stream, limit)
     except TimeoutError:
         raise RequestTimeout(f"The body did not come within {BODY_SECONDS:g} s.") from None
 
@@ -109,24 +103,23 @@ def _too_large(limit: int) -> str:
     )
 
 
-def _read_chunks(stream: BinaryIO) -> Iterator[bytes]:
+def _read_chunks(stream: BinaryIO, limit: int) -> bytes:
+    body = bytearray()
     while True:
         size = _SIZE.fullmatch(_read_line(stream).partition(b";")[0].strip())
         if size is None:
             raise BadRequest("The chunked body is malformed: a chunk has no size.")
-        left = int(size[0], 16)
-        if left == 0:
+        length = int(size[0], 16)
+        if len(body) + length > limit:
+            raise TooLarge(_too_large(limit))
+        if not length:
             break
-        while left:
-            # A size is a promise only: memory is taken for what came.
-            piece = _read_exactly(stream, min(left, 1 << 20))
-            left -= len(piece)
-            yield piece
+        body += _read_exactly(stream, length)
         if _read_line(stream).strip():
             raise BadRequest("The chunked body is malformed: a chunk is longer than its size.")
     for _ in range(_MAX_TRAILERS):
         if not _read_line(stream).strip():
-            return
+            return bytes(body)
     raise BadRequest("The chunked body has too many trailers.")
 
 

@@ -79,6 +79,7 @@ CONTRACT: dict[str, tuple[Any, str]] = {
     "BatchKVCache.extract": (mlx_cache.BatchKVCache, "self idx"),
     "QuantizedKVCache.__init__": (mlx_cache.QuantizedKVCache, "self group_size bits"),
     "KVCache.trim": (mlx_cache.KVCache, "self n"),
+    "CacheList.__init__": (mlx_cache.CacheList, "self caches"),
     "PromptTrie.search": (mlx_cache.PromptTrie, "self model tokens"),
     "PromptTrieResult.__init__": (
         mlx_cache.PromptTrieResult,

@@ -11,12 +11,10 @@ Rules of this file:
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from mlx.utils import tree_flatten
 from ..kv import BLOCK, DiskTier, Found, Kind, MemoryTier, Record, Store, chain, mark_key, seed
 from .layers import Rows, as_rows, fresh_cache, from_rows, is_plain, length_of
 from .losses import Loss, Losses, common_length
+from .payloads import FileReader, Payload, pack, unpack, write
 from .prefills import Prefill, Prefills
 
 log = logging.getLogger(__name__)
@@ -34,31 +33,8 @@ log = logging.getLogger(__name__)
 _END = "assistant"
 # Values sampled of each weight for the fingerprint.
 _SAMPLES = 64
-# Files of the cache that are read at once.
-_READERS = 4
 # Shorter prompts without tools are titles and such, which must not displace conversations.
 SIDE_TOKENS = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Payload:
-    """Evaluated arrays.
-
-    `groups` tells which layers' rows are stacked together and `form` how they are quantised;
-    `states` are those of the layers that can't be cut, as JSON with arrays by name. `tail` are the
-    tokens of a mark that can be used in part; only what was not read from disk has them.
-    """
-
-    arrays: dict[str, mx.array]
-    groups: list[list[int]]
-    form: tuple[int, ...] = ()
-    states: dict[str, Any] = field(default_factory=dict)
-    tail: tuple[int, ...] = ()
-
-    @property
-    def nbytes(self) -> int:
-        """The size of the arrays."""
-        return sum(int(array.nbytes) for array in self.arrays.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +70,7 @@ class KVCacheStore:
         self._plain = [is_plain(layer) for layer in layers]
         self.exact = not all(self._plain)
         key = seed(fingerprint)
+        self._reader = FileReader()
         memory = MemoryTier(memory_bytes)
         disk = None
         if folder is not None:
@@ -102,8 +79,8 @@ class KVCacheStore:
                 seed=key,
                 capacity=disk_bytes,
                 floor=floor_bytes,
-                write=_write,
-                read=FileReader(),
+                write=write,
+                read=self._reader,
             )
         # A quantised cache begins as one that is not, so each form has keys of its own.
         self._forms: dict[tuple[int, ...], _Form] = {}
@@ -134,6 +111,7 @@ class KVCacheStore:
     def close(self) -> None:
         """Write what waits to be written."""
         self._forms[()].store.close()
+        self._reader.close()
 
     def stats(self) -> dict[str, Any]:
         """Return the figures of memory and disk, and how many tokens of histories were lost."""
@@ -284,7 +262,7 @@ class KVCacheStore:
                 payload = replace(payload, tail=tuple(tail))
             for i, layer in enumerate(layers):
                 if not isinstance(layer, Rows):
-                    state = _pack(layer.state, payload.arrays)
+                    state = pack(layer.state, payload.arrays)
                     payload.states[str(i)] = [type(layer).__name__, state]
             key, parent = mark_key(parents[-1], tail), parents[-1]
             records.append(
@@ -311,7 +289,7 @@ class KVCacheStore:
                     name, state = last.states[str(i)]
                     if name != type(layers[i]).__name__:
                         raise ValueError(f"layer {i} is {name}")
-                    layers[i] = type(layers[i]).from_state(_unpack(state, last.arrays))
+                    layers[i] = type(layers[i]).from_state(unpack(state, last.arrays))
         except (LookupError, TypeError, ValueError) as error:
             log.warning("A KV cache can't be restored: %s", error)
             return None
@@ -377,64 +355,6 @@ def _rows_of(payload: Payload, layer: int) -> list[mx.array]:
             names = sorted(name for name in payload.arrays if name.startswith(f"rows{g}."))
             return [payload.arrays[name][members.index(layer)] for name in names]
     raise LookupError(f"layer {layer} is not there")
-
-
-# States.
-
-
-def _pack(value: Any, arrays: dict[str, mx.array]) -> Any:
-    """Return a state as JSON, its arrays by their names in `arrays`."""
-    if isinstance(value, mx.array):
-        name = f"state{len(arrays)}"
-        # A copy: a view would keep the state of the whole batch.
-        arrays[name] = mx.contiguous(value) if value.dtype == mx.bool_ else value * 1
-        return {"array": name}
-    if isinstance(value, list | tuple):
-        return [_pack(item, arrays) for item in value]
-    if value is None or isinstance(value, int | float | str):
-        return {"value": value}
-    raise TypeError(f"a state holds a {type(value).__name__}")
-
-
-def _unpack(value: Any, arrays: dict[str, mx.array]) -> Any:
-    if isinstance(value, list):
-        return [_unpack(item, arrays) for item in value]
-    return arrays[value["array"]] if "array" in value else value["value"]
-
-
-# Files.
-
-
-def _write(path: Path, payload: Payload) -> None:
-    # The name has no suffix that mlx would take for a format, so it gets the open file.
-    with path.open("wb") as file:
-        about = {"groups": payload.groups, "form": payload.form, "states": payload.states}
-        mx.save_safetensors(file, payload.arrays, {"about": json.dumps(about)})
-
-
-class FileReader:
-    """Reads files in a few threads of its own.
-
-    MLX starts a stream for each thread that computes, and never ends it; those that serve clients
-    come and go.
-    """
-
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_READERS, "kv-reader")
-
-    def __call__(self, path: Path) -> Payload:
-        """Return what a file holds, evaluated; raises what reading raises."""
-        return self._threads.submit(_read, path).result()
-
-
-def _read(path: Path) -> Payload:
-    # Not an open file: MLX would read it in a thread that needs Python's lock, and on the CPU
-    # `clear_cache` waits for such threads while it holds that lock.
-    loaded: Any = mx.load(str(path), format="safetensors", return_metadata=True)
-    arrays, meta = loaded
-    mx.eval(list(arrays.values()))
-    about = json.loads(meta["about"])
-    return Payload(arrays, about["groups"], tuple(about["form"]), about["states"])
 
 
 def fingerprint(model: Any, tokenizer: bytes) -> bytes:

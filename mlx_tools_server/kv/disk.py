@@ -9,6 +9,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
@@ -35,6 +36,8 @@ _TOUCH_EVERY = 60.0
 # An eviction frees this part of the budget beyond what is needed, for a scan costs time; and after
 # as much of our own writing, a scan looks for what other servers wrote.
 _SLACK = 32
+# What a process or a machine is short of now and then, whatever the file.
+_PASSING = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN))
 
 _COUNTED = (
     "reads",
@@ -95,18 +98,26 @@ class DiskTier:
     # Reading.
 
     def get(self, key: bytes) -> Record | None:
-        """Read a record; None if it is not there or not intact, and then its file is deleted."""
+        """Read a record; None if it is not there or not intact, and then its file is deleted.
+
+        What is wrong with this process or machine for a moment, not with the file, deletes nothing.
+        """
         with self._changed:
             entry = self._index.get(key)
         if entry is None:
             return None
-        payload = None
+        payload, passing = None, False
         with self._counting("read"):
-            if not entry.intact():
-                raise ValueError("the content does not match its checksum")
-            payload = self._read(entry.path)
+            try:
+                if not entry.intact():
+                    raise ValueError("the content does not match its checksum")
+                payload = self._read(entry.path)
+            except OSError as error:
+                passing = error.errno in _PASSING
+                raise
         if payload is None:
-            self._delete(entry)
+            if not passing:
+                self._delete(entry)
             return None
         self._count("reads")
         return Record(

@@ -11,7 +11,7 @@ import mlx.core as mx
 import psutil
 import pytest
 
-from mlx_tools_server.engine.kv import FileReader, Payload, _write
+from mlx_tools_server.engine.payloads import FileReader, Payload, write
 
 pytestmark = pytest.mark.mlx
 
@@ -19,7 +19,7 @@ _READ = """
 import os, sys, threading, time
 from pathlib import Path
 import mlx.core as mx
-from mlx_tools_server.engine.kv import Payload, _read, _write
+from mlx_tools_server.engine.payloads import Payload, read, write
 
 def decode():
     while True:
@@ -30,10 +30,10 @@ def decode():
         time.sleep(0.0003)
 
 path = Path(sys.argv[1])
-_write(path, Payload({"a": mx.arange(1000)}, [], (), {}))
+write(path, Payload({"a": mx.arange(1000)}, [], (), {}))
 threading.Thread(target=decode, daemon=True).start()
 for _ in range(300):
-    assert _read(path).arrays["a"][-1].item() == 999
+    assert read(path).arrays["a"][-1].item() == 999
 print("read", flush=True)
 os._exit(0)
 """
@@ -51,7 +51,7 @@ def test_reading_beside_a_prefill(tmp_path: Path) -> None:
 def test_threads_that_come_and_go(tmp_path: Path) -> None:
     """However many threads ask for files, MLX starts no more threads than there are readers."""
     path = tmp_path / "a.safetensors"
-    _write(path, Payload({"a": mx.arange(10)}, [], (), {}))
+    write(path, Payload({"a": mx.arange(10)}, [], (), {}))
     read, process = FileReader(), psutil.Process()
 
     def ask(times: int) -> int:

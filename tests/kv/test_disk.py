@@ -174,6 +174,22 @@ def test_reader_that_raises(tmp_path: Path) -> None:
         assert len(files(tmp_path)) == 2
 
 
+def test_short_of_files(tmp_path: Path) -> None:
+    """A read that fails for want of open files is a miss, and costs no record."""
+    (first,) = blocks(tokens("aaaa"))
+    short = [OSError(errno.EMFILE, "Too many open files")]
+
+    def read(path: Path) -> bytes:
+        if short:
+            raise short.pop()
+        return path.read_bytes()
+
+    with opened(tmp_path, read=read) as disk:
+        offer(disk, first)
+        assert disk.get(first.key) is None
+        assert disk.get(first.key) == first
+
+
 def test_unreadable_file(tmp_path: Path) -> None:
     """A file that this user may not read is a miss."""
     first = blocks(LINE)[0]
