@@ -358,7 +358,7 @@ PIECES = st.sampled_from(
 TEXTS = st.lists(PIECES, max_size=5).map("".join)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(NODES, TEXTS, TEXTS)
 def test_decided_once(node: Any, prefix: str, rest: str) -> None:
     """What can be no other value from some prefix on is that very text, however it goes on."""
@@ -394,7 +394,7 @@ def test_could_differ(name: str) -> None:
     assert expected is type_of(node).could_differ(prefix)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(NODES, TEXTS)
 def test_converted_is_json(node: Any, text: str) -> None:
     """Whatever comes out can be written as JSON."""

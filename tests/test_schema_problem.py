@@ -170,7 +170,7 @@ JUNK: st.SearchStrategy[Any] = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(JUNK, st.text(max_size=5), JUNK)
 def test_any_schema(schema: Any, text: str, value: Any) -> None:
     """Whatever stands where a schema should, nothing raises."""

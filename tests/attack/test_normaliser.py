@@ -140,7 +140,7 @@ def test_good_bodies(dialect: str) -> None:
 
 
 @pytest.mark.parametrize("dialect", PATHS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 1 << 40))
 def test_mutated_bodies(dialect: str, seed: int) -> None:
     """A body with something wrong in it is read in range, or refused."""
@@ -156,7 +156,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 
 
 @pytest.mark.parametrize("dialect", PATHS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_any_value_anywhere(dialect: str, data: st.DataObject) -> None:
     """Any JSON value in place of any field, or of the whole body, is read in range or refused."""
@@ -167,7 +167,7 @@ def test_any_value_anywhere(dialect: str, data: st.DataObject) -> None:
     check(json.dumps(sent).encode(errors="surrogatepass"), dialect)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_any_bytes(raw: bytes) -> None:
     """Bytes that are no body are refused."""
@@ -279,7 +279,7 @@ def test_text_is_one_value(text: str) -> None:
     assert check(json.dumps(body).encode(), "chat").messages[0].content == text
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(VALUES)
 def test_values_are_counted(value: Any) -> None:
     """The count of values is that of commas and openers outside of strings."""
@@ -296,7 +296,7 @@ def test_values_are_counted(value: Any) -> None:
     assert count_values(text, count - 1) == count
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(st.sampled_from('\\ud83d\\ude00abn"\ud83d\ude00'), max_size=30))
 def test_halves_of_characters(text: str) -> None:
     """Half a character is U+FFFD in the text as it would be in the value that it spells."""

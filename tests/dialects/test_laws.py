@@ -78,7 +78,7 @@ def body_of(recording: Recording) -> dict[str, Any]:
     return body
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(generations())
 def test_chat_stream_and_whole_agree(recording: Recording) -> None:
     """The chunks of a conversation add up to its whole body, which leaves out a cut call."""
@@ -97,7 +97,7 @@ def test_chat_stream_and_whole_agree(recording: Recording) -> None:
     assert told["finish_reason"] == whole["finish_reason"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(generations(texts_only=True))
 def test_text_stream_and_whole_agree(recording: Recording) -> None:
     """The chunks of a raw prompt add up to its whole body."""
@@ -106,7 +106,7 @@ def test_text_stream_and_whole_agree(recording: Recording) -> None:
     assert whole == add_up_text(chunks_of(recording.files["sse"]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(generations() | generations(texts_only=True))
 def test_official_types(recording: Recording) -> None:
     """OpenAI's own types take every chunk and every body."""
@@ -116,7 +116,7 @@ def test_official_types(recording: Recording) -> None:
     judge_whole(body_of(recording))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(generations() | generations(texts_only=True))
 def test_usage(recording: Recording) -> None:
     """Usage comes in one last chunk of its own, the same as in the body, only if asked for."""
@@ -131,7 +131,7 @@ def test_usage(recording: Recording) -> None:
         assert not any("usage" in chunk for chunk in chunks)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(generations(), st.data())
 def test_a_stream_never_just_ends(recording: Recording, data: st.DataObject) -> None:
     """Wherever a generation fails, its stream ends with the error and `[DONE]`."""

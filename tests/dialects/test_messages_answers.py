@@ -71,7 +71,7 @@ def whole(recording: Recording) -> dict[str, Any]:
     return body
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ANSWERS)
 def test_stream_and_whole_agree(recording: Recording) -> None:
     """The events add up to the whole body, which leaves out a cut call."""
@@ -82,7 +82,7 @@ def test_stream_and_whole_agree(recording: Recording) -> None:
     assert told == whole(recording)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(READABLE)
 def test_official_client(recording: Recording) -> None:
     """Anthropic's own types and client take every stream and every body."""
@@ -90,7 +90,7 @@ def test_official_client(recording: Recording) -> None:
     judge_whole(whole(recording))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(ANSWERS)
 def test_dialects_agree(recording: Recording) -> None:
     """The same generation has the same text, calls and tokens as in OpenAI's form."""
@@ -113,7 +113,7 @@ def test_dialects_agree(recording: Recording) -> None:
     assert ours["usage"]["output_tokens"] == usage["completion_tokens"]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ANSWERS)
 def test_an_answer_comes_back_as_it_was(recording: Recording) -> None:
     """An answer that a client sends back is read as the message that the model said."""
@@ -127,7 +127,7 @@ def test_an_answer_comes_back_as_it_was(recording: Recording) -> None:
     assert (said,) == parse(Fields(body), Sampling()).messages
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(READABLE, st.data())
 def test_a_stream_never_just_ends(recording: Recording, data: st.DataObject) -> None:
     """Wherever a generation fails, its stream ends with the error, and no block stays open."""

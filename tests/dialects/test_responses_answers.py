@@ -68,7 +68,7 @@ def whole(recording: Recording) -> dict[str, Any]:
     return body
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(answers())
 def test_stream_and_whole_agree(recording: Recording) -> None:
     """The items add up to the output of the last event, which is the whole body."""
@@ -78,7 +78,7 @@ def test_stream_and_whole_agree(recording: Recording) -> None:
     assert told.ended == whole(recording)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(answers())
 def test_the_response_keeps_what_it_repeats(recording: Recording) -> None:
     """From its first event to its last a response changes only in what it says and how it ends."""
@@ -89,7 +89,7 @@ def test_the_response_keeps_what_it_repeats(recording: Recording) -> None:
     assert [told.begun[name] for name in sorted(changing)] == [None, [], "in_progress", None]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(answers())
 def test_official_client(recording: Recording) -> None:
     """OpenAI's own types and client take every stream and every body."""
@@ -97,7 +97,7 @@ def test_official_client(recording: Recording) -> None:
     judge_response(whole(recording))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(answers())
 def test_a_cut_call_is_never_done(recording: Recording) -> None:
     """A call that was cut opens, and stands in no output: a client would run it."""
@@ -109,7 +109,7 @@ def test_a_cut_call_is_never_done(recording: Recording) -> None:
     assert told.ended["status"] == ("incomplete" if cut else "completed")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(answers(), st.data())
 def test_a_stream_never_just_ends(recording: Recording, data: st.DataObject) -> None:
     """Wherever a generation fails, its stream ends with `response.failed` and what was said."""
@@ -199,7 +199,6 @@ def test_custom_input_in_pieces(name: str) -> None:
     }
 
 
-@settings(deadline=None)
 @given(st.text(st.characters() | st.sampled_from('"\\\ud83d\ude00')), st.booleans(), st.data())
 def test_any_custom_input(text: str, plain: bool, data: st.DataObject) -> None:
     """Whatever a custom tool is told, in whatever escapes and pieces, arrives as it was."""

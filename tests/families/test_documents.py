@@ -121,7 +121,7 @@ def test_half_calls_in_a_value(name: str, place: str, size: int) -> None:
     check(HALVES[name], place, size=size)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.lists(st.sampled_from(sorted(WHOLE)), min_size=2, max_size=4),
     st.sampled_from(sorted(PLACES)),

@@ -49,7 +49,7 @@ def cuts(draw: st.DrawFn) -> tuple[str, list[str]]:
     return text, [text[a:b] for a, b in zip([0, *places], [*places, len(text)], strict=True)]
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(cuts(), st.booleans())
 def test_chunking(cutting: tuple[str, list[str]], cut: bool) -> None:
     """However the text is cut, the events fold to the same answer."""
@@ -60,7 +60,7 @@ def test_chunking(cutting: tuple[str, list[str]], cut: bool) -> None:
         assert expected == read(single, list(text), cut=cut)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(TEXTS, st.booleans())
 def test_order(text: str, cut: bool) -> None:
     """Parts open, grow and close one after the other, and whole calls hold a JSON object."""
@@ -79,7 +79,7 @@ def test_order(text: str, cut: bool) -> None:
         assert all(isinstance(arguments, dict) for _, arguments in calls_of(fold(events)))
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(TEXTS)
 def test_nothing_lost(text: str) -> None:
     """Every word that the model said is in the content, a thought or a call."""
@@ -91,7 +91,7 @@ def test_nothing_lost(text: str) -> None:
             assert word in said
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TEXTS)
 def test_cut_call_is_never_whole(text: str) -> None:
     """What was cut inside a call is never valid JSON."""
@@ -139,7 +139,7 @@ def typed_calls(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
     return {"type": "object", "properties": properties}, arguments
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(NAMES, typed_calls(), st.integers(0, 9))
 def test_round_trip(name: str, call: tuple[dict[str, Any], dict[str, Any]], size: int) -> None:
     """A call that was written is read back as it was, value by value."""
@@ -151,7 +151,7 @@ def test_round_trip(name: str, call: tuple[dict[str, Any], dict[str, Any]], size
     assert not answer.joined("text")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(PLAIN, typed_calls(), PLAIN, st.sampled_from(["run_cmd", "save_note", "elsewhere"]))
 def test_call_inside_a_value(
     before: str, call: tuple[dict[str, Any], dict[str, Any]], after: str, tool: str
@@ -165,7 +165,7 @@ def test_call_inside_a_value(
     assert [("save_note", {"file": "a.md", "body": body, "mode": 1})] == calls_of(answer)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.text("abc \n\\\"'é🙂", min_size=1, max_size=6), min_size=1, max_size=30))
 def test_strings_leave_at_once(tokens: list[str]) -> None:
     """All of a string but a newline at its end has left before the next token comes."""

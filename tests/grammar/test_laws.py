@@ -74,7 +74,7 @@ def given_calls(draw: st.DrawFn) -> tuple[ToolSpec, dict[str, Any]]:
     return spec, {name: values[name] for name in order}
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(given_calls(), st.integers(0, 7), st.booleans())
 def test_written_calls(call: tuple[ToolSpec, dict[str, Any]], size: int, sealed: bool) -> None:
     """A valid call that was written is accepted, however it is cut, and read as it was."""

@@ -65,7 +65,7 @@ PIECES = st.sampled_from(
 PROBES = st.text("ab1 -_.é\n/{}٣", max_size=5)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(PIECES, max_size=6).map("".join), st.lists(PROBES, min_size=1, max_size=5))
 def test_never_more(pattern: str, texts: list[str]) -> None:
     """Whatever a grammar says of a pattern, the texts it accepts are found by Python too."""

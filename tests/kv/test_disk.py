@@ -145,7 +145,7 @@ def test_another_key(tmp_path: Path) -> None:
         assert disk.get(second.key) is None
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 199), st.integers(1, 255))
 def test_flipped_byte(place: int, change: int) -> None:
     """A changed byte anywhere is a miss."""

@@ -32,7 +32,7 @@ from .samples import (
 from .test_disk import KB, LINE, held
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 4)), max_size=8))
 def test_budget(timeline: list[tuple[str, int]]) -> None:
     """The budget holds over any timeline, and no block is there without the one before it."""

@@ -205,7 +205,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(trees(), st.integers(5, 40), steps)
 def test_timelines(records: list[Record], capacity: int, timeline: list[tuple[str, int]]) -> None:
     """Over any timeline the cap holds, no parent goes before its child, and the right one goes."""

@@ -100,7 +100,7 @@ def played(
     return ids, marks | {len(ids): "end"}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(timelines, st.booleans())
 def test_timelines_with_room(timeline: list[Any], exact: bool) -> None:
     """Over any timeline with restarts the store has exactly what a naive one has."""
@@ -148,7 +148,7 @@ def spoil(folder: Path, fault: str, number: int) -> None:
         path.write_bytes(content[:number] + bytes([1 + number]) + content[number + 1 :])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.one_of(turns, turns, faults), max_size=16), st.booleans(), st.booleans())
 def test_timelines_without_room(timeline: list[Any], exact: bool, flushed: bool) -> None:
     """Over any timeline with evictions, restarts and faults nothing wrong is ever loaded."""
