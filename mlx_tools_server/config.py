@@ -25,6 +25,7 @@ from .options import (
     KEY,
     KEYS,
     LEVEL,
+    LOG_FORMAT,
     NUMBER,
     OBJECT,
     ORIGINS,
@@ -159,6 +160,10 @@ class ServerConfig:
     log_level: str = field(
         default="INFO",
         metadata=option(SERVER, LEVEL, "--log-level", "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
+    )
+    log_format: str = field(
+        default="text",
+        metadata=option(SERVER, LOG_FORMAT, "--log-format", "text, or json: an object a line"),
     )
     sampling: str = field(
         default="client",

@@ -12,6 +12,8 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
+import secrets
 import select
 import socket
 import time
@@ -36,6 +38,7 @@ from .inlet import (
     read_body,
 )
 from .listener import State
+from .logs import REQUEST
 from .wire import Fields, parse_json, to_json
 
 log = logging.getLogger(__name__)
@@ -47,6 +50,7 @@ MAX_REQUEST_LINE = 65536
 # connection that is closed on unread bytes may lose the answer.
 LINGER_SECONDS = 5.0
 LINGER_BYTES = 1 << 30
+_ID = re.compile(r"[\w.:-]{1,80}", re.ASCII)
 
 
 class Connection(APIHandler):  # type: ignore[misc]
@@ -77,8 +81,17 @@ class Connection(APIHandler):  # type: ignore[misc]
         self._started = False
         self._body_waits = False
         self._continue_wanted = False
+        self._content_type = "application/json"
         # What the answer says of itself in its headers.
         self._about: dict[str, str] = {}
+
+    def _name(self) -> None:
+        """Give the request an id, for its answer and the log: the client's own, if sound."""
+        given = self.headers.get("X-Request-Id") or ""
+        name = given if _ID.fullmatch(given) else f"req_{secrets.token_hex(8)}"
+        REQUEST.set(name)
+        # OpenAI's clients read the one, Anthropic's the other.
+        self._about |= {"X-Request-Id": name, "Request-Id": name}
 
     def setup(self) -> None:
         """Open the connection, whose input has time limits."""
@@ -131,6 +144,7 @@ class Connection(APIHandler):  # type: ignore[misc]
 
     def _begin(self) -> None:
         """Answer one request: the boundary at which every error becomes an answer."""
+        self._name()
         try:
             self._body_waits = True  # what follows a request that can't be read is not another
             if not self.request_version.startswith("HTTP/1."):
@@ -154,6 +168,9 @@ class Connection(APIHandler):  # type: ignore[misc]
 
     def _serve(self, method: str) -> None:
         raise NotImplementedError
+
+    def _answered(self, status: int) -> None:
+        """Hear the status of an answer that is being sent."""
 
     def _error_body(self, error: RequestError) -> dict[str, Any]:
         """Return an error in the form that the client reads."""
@@ -191,9 +208,12 @@ class Connection(APIHandler):  # type: ignore[misc]
                 return
             heard += len(piece)
 
-    def _send(self, status: int, body: dict[str, Any] | None) -> None:
+    def _send(self, status: int, body: dict[str, Any] | bytes | None) -> None:
         self.close_connection = self.close_connection or self._body_waits
-        data = b"" if body is None else to_json(body).encode()
+        if isinstance(body, bytes):
+            data = body
+        else:
+            data = b"" if body is None else to_json(body).encode()
         self._set_completion_headers(status)
         if status != 204:
             self.send_header("Content-Length", str(len(data)))
@@ -230,8 +250,9 @@ class Connection(APIHandler):  # type: ignore[misc]
 
     def _set_completion_headers(self, status_code: int = 200) -> None:
         self._started = True
+        self._answered(status_code)
         self.send_response(status_code)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", self._content_type)
         if status_code == HTTPStatus.SERVICE_UNAVAILABLE:
             self.send_header("Retry-After", "5")
         if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
@@ -242,6 +263,7 @@ class Connection(APIHandler):  # type: ignore[misc]
 
     def _set_stream_headers(self, status_code: int = 200) -> None:
         self._started = True
+        self._answered(status_code)
         self.send_response(status_code)
         self.send_header("Content-Type", "text/event-stream; charset=utf-8")
         self.send_header("Cache-Control", "no-cache")

@@ -33,6 +33,7 @@ from .dialects.responses_answer import ResponsesEncoder
 from .errors import MethodNotAllowed, NotFound, RequestError
 from .events import Event, Failed, Progress, Started, fold
 from .messages import ChatRequest, Options, TextRequest
+from .metrics import CONTENT_TYPE
 from .openapi import description
 from .service import Service
 from .turn import Turns
@@ -46,6 +47,8 @@ T = TypeVar("T")
 KEEPALIVE = 2.0
 # A request with this header gets it back with what is known of its prompt, as JSON.
 DEBUG = "X-MLX-Tools-Debug"
+# The label of requests that no route answers.
+OTHER = "none"
 # By which agents tell themselves and their sessions apart.
 CLIENT_HEADERS = (
     "User-Agent",
@@ -60,6 +63,7 @@ CLIENT_HEADERS = (
 ROUTES = (
     ("GET", "(?:/health|/readyz)?", "handle_health_check"),
     ("GET", "/livez", "_handle_live"),
+    ("GET", "/metrics", "_handle_metrics"),
     ("GET", "/openapi.json", "_handle_openapi"),
     ("GET", "/api/hello", "_handle_hello"),
     ("GET", "/models", "handle_models_request"),
@@ -84,6 +88,7 @@ class ToolsHandler(Connection):
     def __init__(self, service: Service, *args: Any, **kwargs: Any) -> None:
         self._service = service
         self._stored = service.stored
+        self._route_label = OTHER
         super().__init__(*args, **kwargs)
 
     @property
@@ -117,6 +122,11 @@ class ToolsHandler(Connection):
             return messages.error_body(error)
         return openai_error(error)
 
+    def _answered(self, status: int) -> None:
+        if (turns := self._service.turns) is not None:
+            turns.metrics.http.labels(self._route_label, str(status)).inc()
+        self._route_label = OTHER
+
     def _route(self, method: str) -> Callable[[], None]:
         place = self._place
         found = [
@@ -128,6 +138,7 @@ class ToolsHandler(Connection):
             raise NotFound(f"There is no {place[:80] or '/'!r} here. Routes: {KNOWN}.")
         for wanted, name, arguments in found:
             if method == wanted:
+                self._route_label = name.strip("_").removeprefix("handle_")
                 return partial(getattr(self, name), *arguments)
         raise MethodNotAllowed(f"Use {found[0][0]} for {place or '/'}.")
 
@@ -148,7 +159,7 @@ class ToolsHandler(Connection):
                 "waiting": waiting,
                 "in_flight": in_flight,
                 "resting": turns.engine.rests,
-                "counts": dict(turns.counters.snapshot()),
+                "counts": turns.metrics.summary(),
                 "kv_cache": turns.engine.cache_stats,
                 "grammars": turns.engine.guided,
             }
@@ -162,6 +173,12 @@ class ToolsHandler(Connection):
     def _handle_openapi(self) -> None:
         """Describe all routes."""
         self._send(200, description(__version__))
+
+    def _handle_metrics(self) -> None:
+        """Return all figures for Prometheus."""
+        figures = self._turns.metrics.text()
+        self._content_type = CONTENT_TYPE
+        self._send(200, figures)
 
     def _handle_hello(self) -> None:
         """Answer Claude Code, which asks whether somebody is there."""

@@ -138,6 +138,7 @@ SIZE = Kind("a size above 0 such as 8GB or 500MB", "SIZE", (int, str), _size, la
 BITS = _choice("N", int, 2, 3, 4, 5, 6, 8)
 GROUP_SIZE = _choice("N", int, 32, 64, 128)
 LEVEL = _choice("LEVEL", str.upper, "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+LOG_FORMAT = _choice("FORM", str, "text", "json")
 CONSTRAIN = _choice("HOW", str, "calls", "strict", "off")
 SAMPLER = _choice("WHOSE", str, "client", "model", "fixed")
 HISTORY = _choice("HOW", str, "exact", "template")

@@ -30,6 +30,7 @@ from .errors import StartupError
 from .handler import ToolsHandler
 from .history import History
 from .listener import Listener
+from .logs import set_up
 from .models import ModelInfo
 from .places import history_file
 from .sampling import SamplingPolicy
@@ -59,9 +60,7 @@ class ToolsServer(Listener):
 
 def serve(config: ServerConfig, info: ModelInfo | None) -> int:
     """Serve until interrupted; return the exit code."""
-    logging.basicConfig(
-        level=config.log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
-    )
+    set_up(config.log_level, config.log_format)
     with contextlib.ExitStack() as stack:
         if info is not None and config.context_length is None:
             config = replace(config, context_length=info.context_length)

@@ -11,17 +11,28 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
+import time
 from collections.abc import Generator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 from .admission import Admission
-from .counters import Counters
 from .engine.engine import Engine
 from .engine.prompts import Prompt
-from .events import Event, Failed, Finished, PartDelta, PartEnded, PartKind, PartStarted
+from .events import (
+    Event,
+    Failed,
+    Finished,
+    PartDelta,
+    PartEnded,
+    PartKind,
+    PartStarted,
+    Started,
+)
 from .history import History
 from .jsontext import loads
 from .messages import ChatRequest, Exact, Message, Options, TextRequest, ToolCall, ToolSpec
+from .metrics import Metrics, TurnFigures
 from .sampling import SamplingPolicy
 from .schema import problem
 
@@ -42,7 +53,8 @@ class Turns:
         self.sampling = sampling
         self._history = history
         self._admission = admission or Admission()
-        self.counters = Counters()
+        self.metrics = Metrics()
+        self.metrics.watch(self._figures)
         self._ended = threading.Condition()
         self._running = 0
 
@@ -64,11 +76,12 @@ class Turns:
 
     def chat(self, request: ChatRequest) -> Generator[Event, None, None]:
         """Answer a conversation; raises RequestError before the first event if it can't."""
+        began = time.monotonic()
         with self._admission.admit(request.options.client) as admitted:
             request = self._recalled(request)
             prompt = self.engine.prepare_chat(request)
             admitted.add(len(prompt.ids))
-            yield from self._events(prompt, request.options, request)
+            yield from self._events(prompt, request.options, began, request)
 
     def count(self, request: ChatRequest) -> int:
         """Return how many tokens the prompt of a conversation has; the model is not asked."""
@@ -82,16 +95,17 @@ class Turns:
 
     def text(self, request: TextRequest) -> Generator[Event, None, None]:
         """Continue a raw prompt; raises RequestError before the first event if it can't."""
+        began = time.monotonic()
         with self._admission.admit(request.options.client) as admitted:
             prompt = self.engine.prepare_text(request)
             admitted.add(len(prompt.ids))
-            yield from self._events(prompt, request.options)
+            yield from self._events(prompt, request.options, began)
 
     def _events(
-        self, prompt: Prompt, options: Options, request: ChatRequest | None = None
+        self, prompt: Prompt, options: Options, began: float, request: ChatRequest | None = None
     ) -> Generator[Event, None, None]:
-        self.counters.add("requests")
-        calls = _Calls(request.tools if request else (), self.counters)
+        figures = TurnFigures()
+        calls = _Calls(request.tools if request else (), figures.calls)
         options = replace(options, sampling=self.sampling.settle(options.sampling))
         events = self.engine.run(prompt, options)
         with self._ended:
@@ -99,15 +113,27 @@ class Turns:
         try:
             for event in events:
                 seen = calls.see(event)
+                _note(figures, seen, began)
                 if request is not None and isinstance(event, Finished):
                     # The client may send its next request as soon as it has seen the end.
                     self._remember(request, prompt, calls, event)
                 yield seen
         finally:
             events.close()
+            figures.seconds = time.monotonic() - began
+            self.metrics.turn(figures)
+            log.info("%s", figures, extra={"facts": asdict(figures)})
             with self._ended:
                 self._running -= 1
                 self._ended.notify_all()
+
+    def _figures(self) -> dict[str, Any]:
+        waiting, in_flight = self.load
+        return {
+            "queue": {"waiting": waiting, "in_flight": in_flight},
+            "kv_cache": self.engine.cache_stats,
+            "grammars": self.engine.guided,
+        }
 
     def _remember(
         self, request: ChatRequest, prompt: Prompt, calls: _Calls, finished: Finished
@@ -120,16 +146,37 @@ class Turns:
         self._history.remember(request.messages, answer, exact)
 
 
+def _note(figures: TurnFigures, event: Event, began: float) -> None:
+    """Add to the figures of a turn what an event says."""
+    match event:
+        case Started(prompt, cached):
+            figures.tokens |= {"prompt": prompt, "cached": cached}
+        case PartStarted() if figures.first is None:
+            figures.first = time.monotonic() - began
+        case Finished(reason, usage) if figures.finish != "error":
+            figures.finish = reason
+            figures.tokens = {
+                "prompt": usage.prompt_tokens,
+                "cached": usage.cached_tokens,
+                "completion": usage.completion_tokens,
+                "reasoning": usage.reasoning_tokens,
+            }
+        case Failed():
+            figures.finish = "error"
+        case _:
+            pass
+
+
 class _Calls:
     """The parts of one turn: the ids and checks of its calls, and what they make of its end.
 
-    `made` are the calls that were delivered, `text` what was said beside them. `thought` says that
-    there was a thought, `cut` that a call could not be delivered.
+    `counts` is told their outcomes. `made` are the calls that were delivered, `text` what was said
+    beside them. `thought` says that there was a thought, `cut` that a call could not be delivered.
     """
 
-    def __init__(self, tools: Sequence[ToolSpec], counters: Counters) -> None:
+    def __init__(self, tools: Sequence[ToolSpec], counts: dict[str, int]) -> None:
         self._schemas = {tool.name: tool.parameters for tool in tools}
-        self._counters = counters
+        self._counts = counts
         self.made: list[ToolCall] = []
         self.thought = self.cut = False
         self._texts: list[str] = []
@@ -158,20 +205,23 @@ class _Calls:
             case PartEnded(complete) if self._kind == "tool_call":
                 if complete:
                     self._check("".join(self._arguments) or "{}")
+                else:
+                    self._count("cut")
                 self.cut |= not complete
             case Finished("stop") if self._delivered:
                 return replace(event, reason="tool_calls")
-            case Failed():
-                self._counters.add("failures")
             case _:
                 pass
         return event
 
+    def _count(self, outcome: str) -> None:
+        self._counts[outcome] = self._counts.get(outcome, 0) + 1
+
     def _check(self, arguments: str) -> None:
         self._delivered = True
-        self._counters.add("tool_calls")
-        if wrong := self._problem(self._name, arguments):
-            self._counters.add("invalid_tool_calls")
+        wrong = self._problem(self._name, arguments)
+        self._count("invalid" if wrong else "ok")
+        if wrong:
             # The reason quotes what the model wrote, which is as private as the prompt.
             log.warning("A call of %s does not fit its schema", self._name)
             log.debug("A call of %s does not fit: %s", self._name, wrong)

@@ -13,6 +13,7 @@ from itertools import takewhile
 
 from ..config import ServerConfig
 from ..errors import BadRequest, ContextOverflow, MemoryOverflow
+from ..jsontext import dumps
 from ..messages import ChatRequest, Message, Options, TextRequest
 from ..sentinels import Piece
 from .guide import Plan
@@ -91,6 +92,9 @@ class Prompts:
             first_call_only=not request.parallel_tool_calls,
             stop=request.options.stop,
         )
+        # A template may write much that nobody sent.
+        if excess := model.encoder.excess([piece.text for piece in pieces], self._limit):
+            raise self._overflow(excess)
         prompt = self._prompt(model.encoder.encode(pieces), request.options, spec)
         return replace(
             prompt,
@@ -126,7 +130,8 @@ class Prompts:
         Only texts that any template writes are looked at; earlier thoughts are often left out.
         """
         texts = [message.content for message in request.messages]
-        texts += [tool.description for tool in request.listed_tools]
+        for tool in request.listed_tools:
+            texts += (tool.description, dumps(tool.parameters))
         for message in request.messages:
             for call in message.tool_calls:
                 texts += [text for text in call.arguments.values() if isinstance(text, str)]

@@ -75,7 +75,9 @@ def _about_itself() -> dict[str, Schema]:
     figures |= dict.fromkeys(("counts", "kv_cache", "grammars"), OBJECT)
     return {
         "Live": told(status=TEXT),
-        "Health": told(figures, status=TEXT, live=FLAG, ready=FLAG, version=TEXT),
+        "Health": told(
+            figures | {"resting": FLAG}, status=TEXT, live=FLAG, ready=FLAG, version=TEXT
+        ),
         "Model": model,
         "Models": _listed(ref("Model"), first_id=TEXT, last_id=TEXT, has_more=FLAG),
         "LMStudioModel": lm_studio,

@@ -42,6 +42,8 @@ ALWAYS = (400, 401, 403, 404, 405, 408, 414, 431, 503)
 WITH_BODY = (*ALWAYS, 411, 413, 415)
 GENERATING = (*WITH_BODY, 500)
 
+# The answer that is no JSON.
+FIGURES = "figures"
 DEBUG = "X-MLX-Tools-Debug"
 RETRY = {"Retry-After": {"description": "Seconds.", "schema": TEXT}}
 TOLD = {DEBUG: {"description": "What is known of the prompt, if it was asked for.", "schema": TEXT}}
@@ -80,6 +82,7 @@ ROUTES = (
     Route("get", "/health", "health", "Say whether the model answers.", "Health"),
     Route("get", "/livez", "live", "Say whether waiting helps.", "Live"),
     Route("get", "/readyz", "ready", "Say whether requests are taken.", "Health"),
+    Route("get", "/metrics", "metrics", "Return all figures for Prometheus.", FIGURES),
     Route("get", "/openapi.json", "description", "Return this description."),
     Route("get", "/api/hello", "hello", "Answer who asks whether somebody is there."),
     Route("get", "/v1/models", "models", "List the one model.", "Models"),
@@ -184,8 +187,10 @@ def _operation(route: Route) -> dict[str, Any]:
 
 
 def _responses(route: Route) -> dict[str, Any]:
-    whole = _json(ref(route.answer) if route.answer else OBJECT)
+    whole = _json(ref(route.answer) if route.answer not in ("", FIGURES) else OBJECT)
     answer: dict[str, Any] = {"description": "The answer.", "content": whole}
+    if route.answer == FIGURES:
+        answer["content"] = {"text/plain": {"schema": TEXT}}
     if route.streams:
         answer |= {"description": "The answer; with `stream: true`, its events.", "headers": TOLD}
         answer["content"] = {**whole, "text/event-stream": {}}

@@ -21,7 +21,7 @@ from mlx_tools_server.engine.reader import repeats
 from mlx_tools_server.engine.scripted import write_checkpoint
 from mlx_tools_server.errors import ContextOverflow, MemoryOverflow
 from mlx_tools_server.events import Event, Failed, Finished, PartDelta, fold
-from mlx_tools_server.messages import Options
+from mlx_tools_server.messages import Options, ToolSpec
 
 from .running import WORDS, answer, ask, running, script, together, wait_idle
 
@@ -279,6 +279,11 @@ def test_a_large_prompt_is_refused_early(checkpoint: Path, monkeypatch: pytest.M
         assert seen[0] < 10_000
         exact = len(engine.model.encoder.encode_raw(WORDS * 2000))
         assert exact * 0.9 < caught.value.prompt_tokens < exact * 1.2
+        seen[0] = 0
+        schema = {"type": "object", "properties": {f"p{i}": {"enum": [WORDS]} for i in range(900)}}
+        with pytest.raises(ContextOverflow):
+            next(ask(engine, "hi", tools=(ToolSpec("large", parameters=schema),)))
+        assert seen[0] < 10_000
         seen[0] = 0
         fits = ask(engine, WORDS * 50)
         assert isinstance(list(fits)[-1], Finished)
