@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 # macOS has Metal; elsewhere the CPU build, unless EXTRA says cuda.
 EXTRA  ?= $(if $(filter Darwin,$(shell uname -s)),metal,cpu)
 
-.PHONY: help demo test check format lint types imports slow wheel bench clients fuzz soak eval-demo clean
+.PHONY: help demo test check format lint types imports slow wheel bench clients fuzz soak patches eval-demo clean
 .DEFAULT_GOAL := help
 
 help:  ## show this
@@ -68,6 +68,9 @@ fuzz: $(BIN)/.test  ## attack a server with 10,000 requests, and its parsers (at
 
 soak: $(BIN)/.test  ## let agents of all kinds play against a server for 20 minutes (MINUTES=N)
 	$(BIN)/python -m tests.attack.soak --minutes $(or $(MINUTES),20)
+
+patches: $(BIN)/.test  ## prove the patches for mlx-lm: fails before, applies, passes after
+	$(BIN)/python -m tools.patches
 
 eval-demo: $(BIN)/.test  ## measure how well the built-in model calls tools
 	$(BIN)/python -m tools.eval_demo_model
