@@ -105,8 +105,9 @@ class Answer:
 
 @contextmanager
 def serving(*flags: str) -> Iterator[Child]:
-    """Run a server with these flags until the block ends."""
-    command = [sys.executable, "-m", "mlx_tools_server", *flags, "--port", "0"]
+    """Run a server with these flags until the block ends; it says only what went wrong."""
+    quiet = [] if "--log-level" in flags else ["--log-level", "WARNING"]
+    command = [sys.executable, "-m", "mlx_tools_server", *flags, *quiet, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield _child(process)
