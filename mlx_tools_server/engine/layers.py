@@ -198,10 +198,12 @@ def _split(self: Any, indices: list[int]) -> Any:
     return taken
 
 
+# Unnecessary with patches/013-split-without-copy.
 PromptProcessingBatch.split = _split
 GenerationBatch.extract_cache = _extract
 
 
+# Unnecessary with patches/001-linear-prompt-trie-search.
 class _LinearTrie(mlx_cache.PromptTrie):
     """Finds some longer sequence by walking down once, where mlx-lm compares all of them."""
 
@@ -232,9 +234,11 @@ class PromptCache(mlx_cache.LRUPromptCache):
     """mlx-lm's in-memory prompt cache, without the ways in which it stops the server."""
 
     def __init__(self, max_size: int, max_bytes: int | None) -> None:
+        # That None has to be a number: unnecessary with patches/009-prompt-cache-recency-and-bytes.
         super().__init__(max_size, 1 << 63 if max_bytes is None else max_bytes)
         self._trie = _LinearTrie()
 
+    # Unnecessary with patches/008-exact-prompt-cache-hit.
     def fetch_nearest_cache(self, model: Any, tokens: list[int]) -> tuple[Any, list[int]]:
         """Return a cache for a prefix of the tokens, and the rest, which is never empty."""
         found, rest = super().fetch_nearest_cache(model, tokens[:-1])
@@ -250,6 +254,7 @@ class PromptCache(mlx_cache.LRUPromptCache):
             super().insert_cache(model, held, prompt_cache, cache_type=cache_type)
 
 
+# Unnecessary with patches/012-draft-cache-length.
 def _align(tokens: list[int], layers: Sequence[Any]) -> list[int]:
     """Cut the layers to the tokens that all of them hold; return these, none if that can't be.
 

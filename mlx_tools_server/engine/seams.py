@@ -267,9 +267,11 @@ def _sampler(args: Any, tokenizer: Any) -> Any:
 
 
 # The loop calls this module function by its name.
+# For a large top_k alone unnecessary with patches/003-validate-request-ranges; seeds need it.
 server._make_sampler = _sampler
 
 
+# For cancelled requests unnecessary with patches/010-keep-prompt-cache-of-cancelled-prefill.
 class _Batches(server.BatchGenerator):
     """Hands over what each step of a prefill has computed, so that nothing later can lose it."""
 
