@@ -413,7 +413,7 @@ def test_table() -> None:
 
 def test_rows_of_the_table() -> None:
     """Each line of the table says what is sent, what comes of it there and here, and its test."""
-    page = (ROOT / "docs" / "reliability.md").read_text("utf-8")
+    page, _, _ = (ROOT / "docs" / "reliability.md").read_text("utf-8").partition("## Figures")
     lines = [line for line in page.splitlines() if line.startswith("|") and "---" not in line]
 
     assert len(lines) > 60
