@@ -31,7 +31,17 @@ PROMPT = tuple(100 + (i * i) % 3000 for i in range(1030))
 MORE = tuple(200 + (7 * i) % 2000 for i in range(90))
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+# Plain and hybrid; what the others have of their own is tried among the slow tests.
+USUAL = ("qwen3", "qwen3_next")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=() if name in USUAL else pytest.mark.slow)
+        for name in ARCHITECTURES
+    ],
+)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a model."""
     return write_random(tmp_path_factory.mktemp(request.param), request.param)
@@ -70,7 +80,13 @@ def test_restored_is_hot(folder: Path, kept: dict[str, Any]) -> None:
     assert cold[:2] == hot[:2]
 
 
-@pytest.mark.parametrize("start", [0, 1060], ids=["from the start", "later"])
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param(0, id="from the start"),
+        pytest.param(1060, id="later", marks=pytest.mark.slow),
+    ],
+)
 def test_quantized(tmp_path: Path, kept: dict[str, Any], start: int) -> None:
     """A quantised KV cache is kept as it is, and goes on after a restart to the last bit."""
     folder = write_random(tmp_path / "model", head_dim=64)

@@ -35,7 +35,7 @@ def kill_within_a_turn(server: Live, before: Conversation) -> None:
 
 
 @pytest.mark.parametrize("hybrid", [False, True], ids=["plain", "hybrid"])
-@pytest.mark.parametrize("end", ["SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize("end", [pytest.param("SIGTERM", marks=pytest.mark.slow), "SIGKILL"])
 def test_restart(tmp_path: Path, end: str, hybrid: bool) -> None:
     """What finished turns computed comes from disk, and the model goes on as if nothing was."""
     style = STYLES["other token boundaries"]
