@@ -29,10 +29,10 @@ def check_access(config: ServerConfig, headers: Mapping[str, str]) -> None:
             f"Web pages of {origin[:80]!r} may not use this server. "
             "Start it with --allowed-origins to let them in."
         )
-    if not origin and not config.allowed_origins and _from_another_page(headers):
+    if not origin and "*" not in config.allowed_origins and _from_another_page(headers):
         raise Forbidden(
-            "Web pages of other sites may not use this server. Start it with --allowed-origins to "
-            "let some in."
+            "Web pages of other sites may not use this server, and this request does not say which "
+            "it comes from. Start it with --allowed-origins to let some in, and use fetch there."
         )
     if config.keys and not _key_given(config.keys, headers):
         raise Unauthorized("The API key is missing or wrong. Send it as 'Authorization: Bearer'.")

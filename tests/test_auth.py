@@ -54,6 +54,7 @@ LET_IN: dict[str, tuple[ServerConfig, dict[str, str]]] = {
     "the first of several keys": (SEVERAL, BEARER),
     "the last of several keys": (SEVERAL, {"X-Api-Key": "third"}),
     "any host on a unix socket": (SOCKET, {"Host": "whatever"}),
+    "an image where all pages are allowed": (OPEN, {"Sec-Fetch-Site": "cross-site"}),
     "a link that was followed": (
         LOOPBACK, {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
     ),
@@ -92,6 +93,7 @@ KEPT_OUT: dict[str, tuple[ServerConfig, dict[str, str]]] = {
     "an image in a foreign page": (
         LOOPBACK, {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
     ),
+    "an image in any page where some are allowed": (ALLOWING, {"Sec-Fetch-Site": "cross-site"}),
     "a script in a page of another port": (SOCKET, {"Sec-Fetch-Site": "same-site"}),
     "a foreign page with the key": (KEYED, {"Origin": "https://evil.example", **BEARER}),
     "a foreign page beyond loopback": (PUBLIC, {"Origin": "https://evil.example", **BEARER}),
