@@ -11,20 +11,18 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+from .chosen import DEMO_MODEL, look_at_model, with_demo_model
 from .config import OPTIONS, ServerConfig, is_secret
 from .errors import StartupError
 from .flags import read_args, require_model, resolve
-from .models import ModelInfo, inspect_model, is_hub_id
 from .options import near
 
-DEMO = "demo"
-DEMO_MODEL = Path(__file__).parent / "demo_model"
-COMMANDS = ("serve", "demo", "cache", "bench")
+COMMANDS = ("serve", "demo", "cache", "bench", "doctor")
 SHOWN_LENGTH = 200
+
+__all__ = ["DEMO_MODEL", "describe", "look_at_model", "main", "with_demo_model"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,6 +62,10 @@ def _side_command(name: str, argv: list[str]) -> int:
         from . import demo
 
         return demo.run(argv)
+    if name == "doctor":
+        from . import doctor
+
+        return doctor.run(argv)
     if name == "cache":
         from . import cache
 
@@ -80,27 +82,6 @@ def _check_command(name: str) -> None:
     raise StartupError(
         f"Unknown command: {name}",
         folder or near(name, COMMANDS) or f"There are: {', '.join(COMMANDS)}.",
-    )
-
-
-def with_demo_model(config: ServerConfig) -> ServerConfig:
-    """Name the built-in model's folder where the demo is asked for, by flag or as `demo`."""
-    if not config.demo and (config.model != DEMO or os.path.lexists(DEMO)):
-        return config
-    return replace(config, model=str(DEMO_MODEL), model_name=config.model_name or DEMO)
-
-
-def look_at_model(config: ServerConfig) -> ModelInfo | None:
-    """What the model's folder holds; None for what upstream has yet to fetch."""
-    if config.model is None:
-        return None
-    # --model-path promises a folder; the other sources may hold either.
-    if config.sources.get("model") != "--model-path" and is_hub_id(config.model):
-        return None
-    return inspect_model(
-        config.model,
-        trust_remote_code=config.trust_remote_code,
-        chat_template_given=bool(config.chat_template) or config.use_default_chat_template,
     )
 
 

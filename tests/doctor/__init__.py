@@ -1,0 +1,1 @@
+"""The doctor: its checks one by one, its command, and its self-check."""
