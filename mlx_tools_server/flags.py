@@ -25,8 +25,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog=PROG,
         usage=f"{PROG} [serve] (--model-path DIR | --demo) [options]",
         description="Serve a local MLX model to coding agents. Beside it there are the commands "
-        "`demo`, which lets a built-in model call tools, `cache`, which looks after what is kept "
-        "on disk, and `bench`.",
+        "`demo`, which lets a built-in model call tools, `doctor`, which says what is wrong and "
+        "what to do, `cache`, which looks after what is kept on disk, and `bench`.",
         epilog=f"An option is also an environment variable ({env_name('model')}, "
         f"{env_name('port')}) and a key of the config file (model, port). Flags win over the "
         "environment, and that over the file.",
