@@ -112,8 +112,10 @@ class DiskTier:
                 if not entry.intact():
                     raise ValueError("the content does not match its checksum")
                 payload = self._read(entry.path)
-            except OSError as error:
-                passing = error.errno in _PASSING
+            except Exception as error:
+                if self._moved(entry):
+                    return self.get(key)
+                passing = isinstance(error, OSError) and error.errno in _PASSING
                 raise
         if payload is None:
             if not passing:
@@ -123,6 +125,12 @@ class DiskTier:
         return Record(
             key, entry.parent, entry.kind, entry.length, entry.position, payload, entry.nbytes
         )
+
+    def _moved(self, entry: Entry) -> bool:
+        """Return whether the file was renamed or deleted here since the index named it."""
+        with self._changed:
+            known = self._index.get(entry.key)
+        return known is None or known.path != entry.path
 
     def __contains__(self, key: bytes) -> bool:
         with self._changed:
@@ -262,8 +270,8 @@ class DiskTier:
     def _rename(self, known: Entry, record: Record) -> None:
         if RANK[record.kind] > RANK[known.kind]:
             path = known.path.with_name(files.name(record, known.digest))
-            os.replace(known.path, path)
             with self._changed:
+                os.replace(known.path, path)
                 self._learn(replace(known, path=path, kind=record.kind))
 
     def _make_room(self, record: Record) -> bool:

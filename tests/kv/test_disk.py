@@ -174,6 +174,26 @@ def test_reader_that_raises(tmp_path: Path) -> None:
         assert len(files(tmp_path)) == 2
 
 
+@pytest.mark.parametrize("renamed", [False, True])
+def test_replaced_while_read(tmp_path: Path, renamed: bool) -> None:
+    """A file that makes way for a newer one while it is read is a miss or found anew, no error."""
+    old, new = mark(LINE[:5]), mark(LINE[:6])
+    instead = [mark(LINE[:5], "user") if renamed else new]
+
+    def read(path: Path) -> bytes:
+        if instead:
+            record = instead.pop()
+            offer(disk, record, replaces=() if renamed else (old.key,))
+        return path.read_bytes()
+
+    with opened(tmp_path, read=read) as disk:
+        offer(disk, *blocks(LINE), old)
+        found = disk.get(old.key)
+        assert found == (mark(LINE[:5], "user") if renamed else None)
+        assert disk.stats()["errors"] == 0
+        assert renamed or disk.get(new.key) == new
+
+
 def test_short_of_files(tmp_path: Path) -> None:
     """A read that fails for want of open files is a miss, and costs no record."""
     (first,) = blocks(tokens("aaaa"))
