@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shlex
 
+from .budgets import size
 from .models import ModelInfo
 from .sources import env_name
 
@@ -24,14 +25,22 @@ def banner(
     api_key: bool = False,
 ) -> str:
     """The lines shown at start; `url` has no path, `api_key` says whether clients need one."""
-    base = url.rstrip("/").removesuffix("/v1")
-    key = f'"${env_name("api_key")}"' if api_key else "local"
+    base = _base(url)
     facts = {
         "model": f"{info.name} ({_facts(info)})",
         "context": f"{context_length:,} tokens" if context_length else "not stated by the model",
         "tool calls": f"{family}: {why}",
         "template": template,
     }
+    shown = base if base.startswith("unix:") else f"{base}/v1"
+    clients = client_settings(url, api_key=api_key)
+    return "\n".join(["", f"  {shown}", "", *_table(facts), "", *clients, ""])
+
+
+def client_settings(url: str, *, api_key: bool = False) -> list[str]:
+    """The lines to paste for each client; of a server that listens at `url`."""
+    base = _base(url)
+    key = f'"${env_name("api_key")}"' if api_key else "local"
     clients = {
         "Claude Code": f"ANTHROPIC_BASE_URL={base} ANTHROPIC_AUTH_TOKEN={key} claude --model local",
         # It fails on what Claude Code sends for models that it knows to be newer.
@@ -39,11 +48,14 @@ def banner(
         "--model claude-sonnet-4-5",
         "OpenAI": f"OPENAI_BASE_URL={base}/v1 OPENAI_API_KEY={key}",
     }
-    shown = f"{base}/v1"
-    if socket := base.removeprefix("unix:") if base.startswith("unix:") else "":
-        shown = base
-        clients = {"curl": f"curl --unix-socket {shlex.quote(socket)} http://localhost/v1/models"}
-    return "\n".join(["", f"  {shown}", "", *_table(facts), "", *_table(clients), ""])
+    if base.startswith("unix:"):
+        socket = shlex.quote(base.removeprefix("unix:"))
+        clients = {"curl": f"curl --unix-socket {socket} http://localhost/v1/models"}
+    return _table(clients)
+
+
+def _base(url: str) -> str:
+    return url.rstrip("/").removesuffix("/v1")
 
 
 def _table(rows: dict[str, str]) -> list[str]:
@@ -51,14 +63,7 @@ def _table(rows: dict[str, str]) -> list[str]:
 
 
 def _facts(info: ModelInfo) -> str:
-    facts = [info.architecture, _size(info.size_bytes)]
+    facts = [info.architecture, size(info.size_bytes)]
     if info.quantization:
         facts.append(f"{info.quantization.bits}-bit")
     return ", ".join(facts)
-
-
-def _size(count: int) -> str:
-    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count} bytes"

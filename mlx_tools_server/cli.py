@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .chosen import DEMO_MODEL, look_at_model, with_demo_model
+from .chosen import look_at_model, with_demo_model
 from .config import OPTIONS, ServerConfig, is_secret
 from .errors import StartupError
 from .flags import read_args, require_model, resolve
@@ -21,8 +21,6 @@ from .options import near
 
 COMMANDS = ("serve", "demo", "cache", "bench", "doctor")
 SHOWN_LENGTH = 200
-
-__all__ = ["DEMO_MODEL", "describe", "look_at_model", "main", "with_demo_model"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -154,15 +154,9 @@ class ToolsHandler(Connection):
             "version": __version__,
         }
         if turns is not None:
-            waiting, in_flight = turns.load
-            body |= {
-                "waiting": waiting,
-                "in_flight": in_flight,
-                "resting": turns.engine.rests,
-                "counts": turns.metrics.summary(),
-                "kv_cache": turns.engine.cache_stats,
-                "grammars": turns.engine.guided,
-            }
+            figures = turns.figures()
+            body |= figures.pop("queue") | figures
+            body |= {"resting": turns.engine.rests, "counts": turns.metrics.summary()}
         self._send(200 if body["ready"] else 503, body)
 
     def _handle_live(self) -> None:

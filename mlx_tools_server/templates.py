@@ -71,6 +71,11 @@ def read_ours(name: str) -> str:
     return files[name].read_text(encoding="utf-8")
 
 
+def replacement(source: str, published: Sequence[str], name: str) -> str | None:
+    """Return our template `name` if the source is a published one that fails; else None."""
+    return read_ours(name) if any(words in source for words in published) else None
+
+
 def control_tokens(
     template_source: str, added: Iterable[tuple[str, bool]], extra: Iterable[str] = ()
 ) -> frozenset[str]:

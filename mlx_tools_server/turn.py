@@ -54,7 +54,7 @@ class Turns:
         self._history = history
         self._admission = admission or Admission()
         self.metrics = Metrics()
-        self.metrics.watch(self._figures)
+        self.metrics.watch(self.figures)
         self._ended = threading.Condition()
         self._running = 0
 
@@ -127,7 +127,8 @@ class Turns:
                 self._running -= 1
                 self._ended.notify_all()
 
-    def _figures(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, Any]:
+        """Return the figures of this moment: queue, KV cache and grammars."""
         waiting, in_flight = self.load
         return {
             "queue": {"waiting": waiting, "in_flight": in_flight},

@@ -13,7 +13,8 @@ import pytest
 
 from mlx_tools_server import __version__
 from mlx_tools_server.banner import banner
-from mlx_tools_server.cli import DEMO_MODEL, describe, look_at_model, main, with_demo_model
+from mlx_tools_server.chosen import DEMO_MODEL, look_at_model, with_demo_model
+from mlx_tools_server.cli import describe, main
 from mlx_tools_server.config import ServerConfig
 from mlx_tools_server.errors import StartupError
 from mlx_tools_server.models import ModelInfo, Quantization

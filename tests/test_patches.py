@@ -8,17 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.patches import (
-    FOLDER,
-    Failure,
-    Patch,
-    all_patches,
-    apply,
-    merge,
-    named_tests,
-    read,
-    shape_problems,
-)
+from tools.diffs import FOLDER, Failure, Patch, all_patches, read
+from tools.patches import apply, merge, named_tests, shape_problems
 
 PATCHES = all_patches()
 NAMES = [patch.path.stem for patch in PATCHES]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..banner import banner
+from ..banner import client_settings
 from ..config import ServerConfig
 from ..errors import StartupError
 from ..families import ForeignFormat
@@ -96,17 +96,7 @@ def check_clients(config: ServerConfig) -> Finding:
     port = config.port or ServerConfig().port
     host = f"[{config.host}]" if ":" in config.host else config.host
     url = f"unix:{config.uds}" if config.uds else f"http://{host}:{port}"
-    text = banner(
-        url,
-        ModelInfo(Path(), "", "", 0),
-        family="",
-        why="",
-        template="",
-        context_length=None,
-        api_key=bool(config.keys),
-    )
-    # Its last block has a client a line.
-    lines = [line.strip() for line in text.rstrip().split("\n\n")[-1].splitlines()]
+    lines = [line.strip() for line in client_settings(url, api_key=bool(config.keys))]
     return Finding("clients", "ok", "\n".join(lines), facts={"url": url, "settings": lines})
 
 

@@ -61,11 +61,3 @@ class Finding:
     def as_json(self) -> dict[str, Any]:
         """Return the finding as its part of the JSON document."""
         return {"title": self.title, "why": self.why, **asdict(self)}
-
-
-def size(count: int) -> str:
-    """Return a number of bytes as a person reads it."""
-    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count} bytes"

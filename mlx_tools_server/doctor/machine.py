@@ -8,7 +8,6 @@ Rules of this file:
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import re
 import subprocess
@@ -18,7 +17,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from .finding import Finding, size
+from ..budgets import physical_memory, size, usable_memory
+from .finding import Finding
 
 # A test compares these with pyproject.toml; mlx-lm itself says which mlx it needs.
 WANTED = {
@@ -37,9 +37,6 @@ BACKENDS = {
 LEAST_MACOS = 14
 # The part of a Mac's memory that its GPU may take unless told otherwise; of larger ones more.
 GPU_SHARE, LARGE_GPU_SHARE, LARGE = 2 / 3, 3 / 4, 36 << 30
-# The part of any other machine's memory that the server takes.
-SHARE = 0.8
-_CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,7 @@ def this_machine() -> Machine:
     """Look at this machine."""
     system = platform.system()
     mac = system == "Darwin"
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = physical_memory()
     return Machine(
         system=system,
         release=platform.mac_ver()[0] if mac else platform.release(),
@@ -79,7 +76,7 @@ def this_machine() -> Machine:
         python=platform.python_version(),
         translated=mac and _sysctl("sysctl.proc_translated") == "1",
         memory=memory,
-        usable=_usable_mac(memory) if mac else _usable(memory),
+        usable=_usable_mac(memory) if mac else usable_memory(),
         packages=installed((*WANTED, *BACKENDS)),
     )
 
@@ -117,12 +114,6 @@ def _usable_mac(memory: int) -> int:
     if limit.isdecimal() and int(limit):
         return int(limit) << 20
     return int(memory * (LARGE_GPU_SHARE if memory >= LARGE else GPU_SHARE))
-
-
-def _usable(memory: int) -> int:
-    with contextlib.suppress(OSError, ValueError):  # not limited any further
-        memory = min(memory, int(_CGROUP.read_text()))
-    return int(memory * SHARE)
 
 
 # --- The checks ---------------------------------------------------------------------------------

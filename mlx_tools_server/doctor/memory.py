@@ -12,13 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..budgets import STEP_SHARE, size
 from ..config import ServerConfig
 from ..models import ModelInfo
-from .finding import Finding, size
+from .finding import Finding
 
 LENGTHS = (8_192, 32_768, 131_072)
-# The server leaves this part of the memory to what a step computes.
-STEP_SHARE = 0.05
 # What a coding agent needs at least, its instructions and tools included.
 USEFUL = 32_768
 # Bytes of scale and bias for each group of a quantised KV cache.

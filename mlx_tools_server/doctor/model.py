@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..budgets import size
 from ..chosen import look_at_model
 from ..config import ServerConfig
 from ..errors import RequestError, StartupError
@@ -24,8 +25,8 @@ from ..events import fold
 from ..families import Family, ForeignFormat, detect
 from ..messages import Message, ToolCall, ToolSpec
 from ..models import ModelInfo
-from ..templates import ChatTemplate, control_tokens, opens_thought, read_ours
-from .finding import Finding, size
+from ..templates import ChatTemplate, control_tokens, opens_thought, replacement
+from .finding import Finding
 
 # The index counts tensors, the files have headers too; more than this share apart is a mistake.
 TOLERANCE = 0.01
@@ -169,8 +170,9 @@ def check_template(
     if not family.marks and foreign is not None:
         family, why = detect(source, foreign(info.path))
     origin = "--chat-template" if config.chat_template else info.template_source
-    if not config.chat_template and any(words in source for words in family.published):
-        source = read_ours(family.template)
+    ours = replacement(source, family.published, family.template)
+    if ours is not None and not config.chat_template:
+        source = ours
         origin = f"ours, chat_templates/{family.template}.jinja, in place of the published one"
     added = _added(info.path)
     tags = _thought_tags(family, source)

@@ -26,13 +26,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from .. import __version__
+from ..budgets import size
 from ..chosen import DEMO, DEMO_MODEL, look_at_model
 from ..config import OPTIONS, SERVER, ServerConfig
 from ..errors import StartupError
 from ..options import SWITCH
 from ..sources import ENV_PREFIX
 from . import report, traffic
-from .finding import size
 from .machine import WANTED, Machine, this_machine
 
 # Item → what it proves; the first ones run in the engine's process, the others over HTTP.
@@ -153,12 +153,9 @@ def check(subject: Subject, folder: Path) -> Iterator[Result]:
         yield Result(subject.name, *outcome)
 
 
-Outcome = tuple[str, str, str, float]
-
-
 def in_turn(
     items: Sequence[str], command: Callable[[Sequence[str]], list[str]], limit: float
-) -> Iterator[Outcome]:
+) -> Iterator[traffic.Outcome]:
     """Yield how each item went: what ends or hangs loses one item, and a new process goes on."""
     left = list(items)
     while left:
@@ -167,7 +164,9 @@ def in_turn(
             left.pop(0)
 
 
-def _one_process(command: list[str], items: Sequence[str], limit: float) -> Iterator[Outcome]:
+def _one_process(
+    command: list[str], items: Sequence[str], limit: float
+) -> Iterator[traffic.Outcome]:
     """Yield the outcomes of a process up to the item that it does not survive."""
     with (
         tempfile.TemporaryFile("w+") as errors,
@@ -183,7 +182,7 @@ def _one_process(command: list[str], items: Sequence[str], limit: float) -> Iter
 
 def _outcomes(
     process: subprocess.Popen[str], errors: IO[str], items: Sequence[str], limit: float
-) -> Iterator[Outcome]:
+) -> Iterator[traffic.Outcome]:
     assert process.stdout is not None
     lines: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()

@@ -18,14 +18,13 @@ import subprocess
 import time
 from pathlib import Path
 
+from ..budgets import DISK_FLOOR, size
 from ..config import ServerConfig
 from ..kv import entries
 from ..listener import SPARE_FILES
 from ..places import KV_FILES, kv_folder
-from .finding import Finding, size
+from .finding import Finding
 
-# Below this the server writes nothing to the disk.
-DISK_FLOOR = 10 * 10**9
 # Seconds that records of the cache are read for; a large cache takes minutes.
 READING = 5.0
 # mlx-lm sets the hard limit to this when it is imported; an ordinary user can't raise it to there.

@@ -19,6 +19,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from ..budgets import DISK_FLOOR
 from ..config import ServerConfig
 from ..counters import Counters
 from ..errors import (
@@ -38,7 +39,7 @@ from .guide import Guide
 from .jobs import Idle, Job, JobQueue
 from .kv import KVCacheStore, fingerprint
 from .layers import PromptCache
-from .memory import DISK_FLOOR, MemoryGuard, guard_for, kept_in_memory, kept_on_disk
+from .memory import MemoryGuard, guard_for, kept_in_memory, kept_on_disk
 from .plans import Plans
 from .prompts import Prompt, Prompts
 from .provider import LoadedModel, PinnedProvider, describe

@@ -9,9 +9,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,24 +17,18 @@ from typing import Any
 
 import mlx.core as mx
 
+from ..budgets import STEP_SHARE, physical_memory, usable_memory
 from ..config import ServerConfig
 from .layers import Footprint, footprint
 
 log = logging.getLogger(__name__)
 
-# The part of the machine's memory that is ours where no GPU says what it has.
-SHARE = 0.8
-# The part of our memory that is left to what a step computes.
-STEP_SHARE = 0.05
 # The least that requests at work have, whatever the weights take.
 LEAST = 256 << 20
 # Tokens of its answer for which a request must have room when it begins.
 HEADROOM = 1024
 # How often a batch of several sequences is there while another one is taken in.
 COPIES = 2
-# Bytes of the disk that are left free.
-DISK_FLOOR = 10 * 10**9
-_CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 class MemoryGuard:
@@ -99,18 +91,12 @@ def guard_for(
 def machine_memory() -> int:
     """Return how many bytes a model and its requests may take on this machine."""
     told = mx.device_info().get("max_recommended_working_set_size")
-    if told:
-        return int(told)
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with contextlib.suppress(OSError, ValueError):  # not limited any further
-        physical = min(physical, int(_CGROUP.read_text()))
-    return int(physical * SHARE)
+    return int(told) if told else usable_memory()
 
 
 def kept_in_memory(config: ServerConfig) -> int:
     """Return the bytes for what is kept: a quarter of what the weights leave, at least 0.5 GB."""
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    free = int(max(1 << 29, (physical - mx.get_active_memory()) // 4))
+    free = int(max(1 << 29, (physical_memory() - mx.get_active_memory()) // 4))
     return config.kv_ram_bytes or config.prompt_cache_bytes or free
 
 

@@ -18,7 +18,7 @@ from ..errors import BadRequest
 from ..families import Family, detect
 from ..messages import Message, ToolSpec
 from ..sentinels import Piece
-from ..templates import ChatTemplate, control_tokens, opens_thought, plain_dicts, read_ours
+from ..templates import ChatTemplate, control_tokens, opens_thought, plain_dicts, replacement
 from .foreign import MlxLmFormat
 from .seams import ModelProvider, TokenizerWrapper, load
 from .tokens import DetokenizerFactory, PromptEncoder
@@ -159,8 +159,9 @@ def _template(
     if not source:
         return ForeignTemplate(tokenizer, "the model's own code")
     origin = "--chat-template" if config.chat_template else "the model's"
-    if not config.chat_template and any(words in source for words in family.published):
-        source = read_ours(family.template)
+    ours = replacement(source, family.published, family.template)
+    if ours is not None and not config.chat_template:
+        source = ours
         origin = f"chat_templates/{family.template}.jinja, in place of the model's"
     variables: dict[str, Any] = dict(tokenizer.special_tokens_map)
     if tokenizer.has_thinking:

@@ -23,6 +23,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from ..budgets import DISK_FLOOR
 from ..chosen import with_demo_model
 from ..config import ServerConfig
 from ..events import Event, Sampled, TokenLogprob, fold
@@ -31,7 +32,6 @@ from ..jsontext import loads
 from ..messages import ChatRequest, Message, Options, Sampling, ToolChoice, ToolSpec
 from .diagnosis import device
 from .engine import NEVER, Engine
-from .memory import DISK_FLOOR
 from .prompts import Prompt
 from .reader import ReaderSpec
 

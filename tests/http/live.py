@@ -118,6 +118,11 @@ class Live:
         health: dict[str, Any] = self.client.get("/health").json()
         return health
 
+    def wait_busy(self, requests: int) -> None:
+        """Wait until so many requests are in flight."""
+        while self.health()["in_flight"] < requests:
+            time.sleep(0.02)
+
     def wait_idle(self, seconds: float = 5.0) -> bool:
         """Return whether nothing is in flight within this time."""
         until = time.monotonic() + seconds

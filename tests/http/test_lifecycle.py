@@ -73,8 +73,7 @@ def test_drain(tmp_path: Path) -> None:
         streamed = pool.submit(live.stream, WORDS)
         kept = live.client
         assert kept.get("/health").status_code == 200
-        while live.health()["in_flight"] < 2:
-            time.sleep(0.02)
+        live.wait_busy(2)
         live.process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
         refused = kept.post("/v1/chat/completions", json=live.body("late"))
@@ -96,8 +95,7 @@ def test_cut_after_the_drain(tmp_path: Path) -> None:
         ThreadPoolExecutor(1) as pool,
     ):
         streamed = pool.submit(live.stream, WORDS * 50)
-        while live.health()["in_flight"] < 1:
-            time.sleep(0.02)
+        live.wait_busy(1)
         live.process.send_signal(signal.SIGTERM)
 
         heard = streamed.result()
@@ -116,8 +114,7 @@ def test_second_signal(kind: signal.Signals, tmp_path: Path) -> None:
         ThreadPoolExecutor(1) as pool,
     ):
         streamed = pool.submit(live.stream, WORDS * 50)
-        while live.health()["in_flight"] < 1:
-            time.sleep(0.02)
+        live.wait_busy(1)
         live.process.send_signal(kind)
         time.sleep(0.3)
         assert live.process.poll() is None
