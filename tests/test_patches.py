@@ -59,7 +59,7 @@ def test_numbers() -> None:
     """The patches are numbered without a gap, and nothing else lies in their folder."""
     assert [patch.number for patch in PATCHES] == [f"{i + 1:03}" for i in range(len(PATCHES))]
     others = {path.name for path in FOLDER.iterdir()} - {patch.path.name for patch in PATCHES}
-    assert others - {"__pycache__"} <= {"README.md", "bench_prompt_trie.py"}
+    assert others - {"__pycache__"} <= {"README.md", "bench_logprobs.py", "bench_prompt_trie.py"}
 
 
 @pytest.mark.parametrize("patch", PATCHES, ids=NAMES)
@@ -143,3 +143,13 @@ def test_benchmark_runs(tmp_path: Path) -> None:
     command = [sys.executable, str(FOLDER / "bench_prompt_trie.py"), "--tokens", "1000"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert "1000 cached tokens" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.mlx
+def test_logprobs_benchmark_runs(tmp_path: Path) -> None:
+    """The benchmark of the log probabilities has a line for each size of a batch."""
+    small = ["--hidden=64", "--layers=1", "--steps=2", "--pairs=2", "--batch", "1", "2"]
+    command = [sys.executable, str(FOLDER / "bench_logprobs.py"), *small]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert [line.split()[0] for line in done.stdout.splitlines()[2:]] == ["1", "2"]
