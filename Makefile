@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 # macOS has Metal; elsewhere the CPU build, unless EXTRA says cuda.
 EXTRA  ?= $(if $(filter Darwin,$(shell uname -s)),metal,cpu)
 
-.PHONY: help demo test check format lint types imports slow wheel bench clients fuzz soak patches eval-demo clean
+.PHONY: help demo test check format lint types imports slow wheel bench clients fuzz soak patches benchmarks screenshots eval-demo docs reference release-check clean
 .DEFAULT_GOAL := help
 
 help:  ## show this
@@ -23,6 +23,10 @@ $(BIN)/.run: pyproject.toml
 
 $(BIN)/.test: $(BIN)/.run
 	$(BIN)/python -m pip install --quiet -e '.[$(EXTRA),test]'
+	@touch $@
+
+$(BIN)/.docs: $(BIN)/.run
+	$(BIN)/python -m pip install --quiet -e '.[$(EXTRA),docs]'
 	@touch $@
 
 demo: $(BIN)/.run  ## start a server with the built-in model and let it call tools
@@ -51,12 +55,13 @@ imports: $(BIN)/.test
 wheel: $(BIN)/.test  ## build the wheel
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
-bench: $(BIN)/.run  ## measure parsing, the look-up of what is kept, and the built-in model
+bench: $(BIN)/.run  ## measure parsing, grammars, the KV cache, and the built-in model
 	$(BIN)/python -m mlx_tools_server bench parser
-	$(BIN)/python -m mlx_tools_server bench lookup
+	$(BIN)/python -m mlx_tools_server bench kv
 	$(BIN)/python -m mlx_tools_server bench grammar
 	$(BIN)/python -m mlx_tools_server bench restart
 	$(BIN)/python -m mlx_tools_server bench tokens
+	$(BIN)/python -m mlx_tools_server bench turns
 
 clients: $(BIN)/.test  ## let the real clients play a task (npm; ONLY=NAME for one of them)
 	$(BIN)/python -m tests.clients $(if $(ONLY),--only "$(ONLY)")
@@ -72,8 +77,24 @@ soak: $(BIN)/.test  ## let agents of all kinds play against a server for 20 minu
 patches: $(BIN)/.test  ## prove the patches for mlx-lm: fails before, applies, passes after
 	$(BIN)/python -m tools.patches
 
+benchmarks: $(BIN)/.test  ## measure this server beside its peers and write docs/benchmarks.md (QUICK=1)
+	$(BIN)/python -m tools.benchmarks $(if $(QUICK),--quick)
+
+release-check: $(BIN)/.test  ## prove that a release can go out: files, metadata, tests on the wheel (QUICK=1)
+	$(BIN)/python -m pip install --quiet -e '.[release]'
+	$(BIN)/python -m tools.release_check $(if $(QUICK),--quick)
+
+docs: $(BIN)/.docs  ## build the documents as a site, into site/
+	$(BIN)/python -m mkdocs build --strict
+
+reference: $(BIN)/.test  ## write docs/reference from the code
+	$(BIN)/python -m tools.reference
+
+screenshots: $(BIN)/.test  ## take the pictures of docs/images (needs Chromium)
+	$(BIN)/python -m tools.screenshots
+
 eval-demo: $(BIN)/.test  ## measure how well the built-in model calls tools
 	$(BIN)/python -m tools.eval_demo_model
 
 clean:  ## remove what was built
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -3,6 +3,7 @@
 Rules of this file:
 - A browser names its page's origin and the host it thinks it talks to. Both must be ours or
   allowed, so that no web page can drive a local model, not even by rebinding a name.
+- The status page itself needs no key, since it holds nothing; whatever it asks for does.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from .config import ServerConfig, is_loopback
 from .errors import Forbidden, Unauthorized
 
 
-def check_access(config: ServerConfig, headers: Mapping[str, str]) -> None:
+def check_access(
+    config: ServerConfig, headers: Mapping[str, str], *, asks_key: bool = True
+) -> None:
     """Raise RequestError if these request headers are not let in."""
     host = _host_name(headers.get("Host") or "")
     is_local = is_loopback(config.host) and not config.uds
@@ -24,7 +27,9 @@ def check_access(config: ServerConfig, headers: Mapping[str, str]) -> None:
             "Use http://127.0.0.1, or start it with --host and --api-key."
         )
     origin = headers.get("Origin")
-    if origin and not _origin_allowed(config, origin):
+    # Where a host is checked, or a key asked for, our own page can't be another's in disguise.
+    ours = (is_local or bool(config.keys)) and _is_own_page(origin, headers.get("Host"))
+    if origin and not ours and not _origin_allowed(config, origin):
         raise Forbidden(
             f"Web pages of {origin[:80]!r} may not use this server. "
             "Start it with --allowed-origins to let them in."
@@ -34,7 +39,7 @@ def check_access(config: ServerConfig, headers: Mapping[str, str]) -> None:
             "Web pages of other sites may not use this server, and this request does not say which "
             "it comes from. Start it with --allowed-origins to let some in, and use fetch there."
         )
-    if config.keys and not _key_given(config.keys, headers):
+    if asks_key and config.keys and not _key_given(config.keys, headers):
         raise Unauthorized("The API key is missing or wrong. Send it as 'Authorization: Bearer'.")
 
 
@@ -52,6 +57,11 @@ def cors_headers(config: ServerConfig, origin: str | None) -> dict[str, str]:
 
 def _origin_allowed(config: ServerConfig, origin: str) -> bool:
     return "*" in config.allowed_origins or origin in config.allowed_origins
+
+
+def _is_own_page(origin: str | None, host: str | None) -> bool:
+    """Return whether a page comes from the very address that it asks."""
+    return bool(host) and origin in (f"http://{host}", f"https://{host}")
 
 
 def _host_name(host: str) -> str:

@@ -23,6 +23,7 @@ def banner(
     template: str,
     context_length: int | None,
     api_key: bool = False,
+    machines: int = 1,
 ) -> str:
     """The lines shown at start; `url` has no path, `api_key` says whether clients need one."""
     base = _base(url)
@@ -32,6 +33,8 @@ def banner(
         "tool calls": f"{family}: {why}",
         "template": template,
     }
+    if machines > 1:
+        facts["machines"] = f"{machines}, each with a part of the model; this one talks to clients"
     shown = base if base.startswith("unix:") else f"{base}/v1"
     clients = client_settings(url, api_key=api_key)
     return "\n".join(["", f"  {shown}", "", *_table(facts), "", *clients, ""])
@@ -39,6 +42,11 @@ def banner(
 
 def client_settings(url: str, *, api_key: bool = False) -> list[str]:
     """The lines to paste for each client; of a server that listens at `url`."""
+    return _table(client_commands(url, api_key=api_key))
+
+
+def client_commands(url: str, *, api_key: bool = False) -> dict[str, str]:
+    """What to paste, by client."""
     base = _base(url)
     key = f'"${env_name("api_key")}"' if api_key else "local"
     clients = {
@@ -51,7 +59,7 @@ def client_settings(url: str, *, api_key: bool = False) -> list[str]:
     if base.startswith("unix:"):
         socket = shlex.quote(base.removeprefix("unix:"))
         clients = {"curl": f"curl --unix-socket {socket} http://localhost/v1/models"}
-    return _table(clients)
+    return clients
 
 
 def _base(url: str) -> str:

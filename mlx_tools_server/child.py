@@ -30,14 +30,19 @@ class Child:
     url: str
     banner: str
 
-    def ask(self, body: Mapping[str, Any], on_delta: Callable[[Delta], None]) -> Answer:
-        """Stream one chat answer, and show each delta as it comes.
+    def ask(
+        self,
+        body: Mapping[str, Any],
+        on_delta: Callable[[Delta], None],
+        route: str = "/v1/chat/completions",
+    ) -> Answer:
+        """Stream one answer, and show each delta as it comes.
 
-        `body` is that of `/v1/chat/completions`, without what asks for the stream.
+        `body` is that of the route, or of `/v1/completions`, without what asks for the stream.
         """
         streamed = {**body, "stream": True, "stream_options": {"include_usage": True}}
         request = urllib.request.Request(
-            f"{self.url}/v1/chat/completions",
+            f"{self.url}{route}",
             json.dumps(streamed).encode(),
             {"Content-Type": "application/json"},
         )
@@ -89,7 +94,7 @@ class Answer:
             raise StartupError(f"The server failed: {chunk['error']['message']}", "See its log.")
         self.usage = chunk.get("usage") or self.usage
         for choice in chunk["choices"]:
-            delta = choice["delta"]
+            delta = choice.get("delta") or {"content": choice.get("text")}
             if text := delta.get("content"):
                 self.content += text
                 yield Delta("text", text)

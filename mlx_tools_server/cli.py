@@ -49,9 +49,22 @@ def _run(argv: list[str]) -> int:
     config = with_demo_model(require_model(config))
     info = look_at_model(config)
     # Loading the engine takes seconds.
-    from .server import serve
-
+    try:
+        from .server import serve
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "mlx":
+            raise no_backend() from error
+        raise
     return serve(config, info)
+
+
+def no_backend() -> StartupError:
+    """Return what is said where mlx itself is missing, which comes with a backend."""
+    package, more = "mlx-tools-server", ""
+    if sys.platform != "darwin":
+        package, more = "mlx-tools-server[cpu]", ", with an NVIDIA GPU [cuda] for [cpu]"
+    remedy = f"Give it one: pip install --force-reinstall '{package}'{more}."
+    return StartupError("No backend of MLX is installed", remedy)
 
 
 def _side_command(name: str, argv: list[str]) -> int:

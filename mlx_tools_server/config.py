@@ -157,6 +157,20 @@ class ServerConfig:
             SERVER, ORIGINS, "--allowed-origins", "web origins let in, or * (default: none)"
         ),
     )
+    no_ui: bool = field(
+        default=False,
+        metadata=option(SERVER, SWITCH, "--no-ui", "no status page at / and /ui"),
+    )
+    record: str | None = field(
+        default=None,
+        metadata=option(
+            SERVER, PATH, "--record", "append each request there, its content made unreadable"
+        ),
+    )
+    record_content: bool = field(
+        default=False,
+        metadata=option(SERVER, SWITCH, "--record-content", "record the content of requests too"),
+    )
     log_level: str = field(
         default="INFO",
         metadata=option(SERVER, LEVEL, "--log-level", "DEBUG, INFO, WARNING, ERROR or CRITICAL"),

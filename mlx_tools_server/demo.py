@@ -17,8 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from .child import Answer, Child, Delta, serving, tool
+from .config import PROG
 from .errors import StartupError
 
+USAGE = f"""usage: {PROG} demo [--once]
+
+Start a server with the built-in model, and let it call real tools in a temporary folder.
+
+  --once  end when all is shown; else, on a terminal, the server runs on until Ctrl-C"""
 WISHES = (
     "Write the text 'milk and bread' into the file notes.txt.",
     "Read the file notes.txt.",
@@ -34,6 +40,9 @@ COLOURS = {"user": 36, "assistant": 0, "tool call": 33, "result": 32, "dim": 2}
 
 def run(arguments: Sequence[str]) -> int:
     """Play the session; return the exit code."""
+    if "--help" in arguments or "-h" in arguments:
+        print(USAGE)
+        return 0
     unknown = [argument for argument in arguments if argument != "--once"]
     if unknown:
         raise StartupError(f"demo does not know {unknown[0]}", "It takes --once only.")

@@ -4,6 +4,7 @@ Rules of this file:
 - A generation is `Started Progress* (PartStarted PartDelta* PartEnded)* (Finished | Failed)`.
   Parts never overlap; `Progress` and `Sampled` may stand anywhere between.
 - Events are facts about the generation, free of any dialect. Dialects encode them.
+- What only the server's own figures need (`Noticed`) goes no further than a turn.
 - The whole (non-streaming) answer is `fold()` of the very same events; there is no second path.
 """
 
@@ -21,23 +22,30 @@ FinishReason: TypeAlias = Literal["stop", "length", "tool_calls"]
 class Started:
     """The prompt is accepted; `cached_tokens` of its tokens are in the KV cache.
 
-    `loss` says what else of it was there before, and why it is not any more.
+    `computed_again` are those that an earlier request of the conversation computed already.
+    `loss` says what else of it was there before, and why it is not any more; `loss_summary` says
+    so without a word of the prompt.
     """
 
     prompt_tokens: int
     cached_tokens: int = 0
     loss: str = ""
+    loss_summary: str = ""
+    computed_again: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Nothing to show yet: `done` of `total` prompt tokens are processed.
+    """How far the generation is: `done` of `total` prompt tokens, and the tokens `generated`.
 
-    Also repeated while the model is silent, so that whoever writes to a client can keep it awake.
+    `waits` says that it has not begun. Also repeated while the model is silent, so that whoever
+    writes to a client can keep it awake.
     """
 
     done: int
     total: int
+    generated: int = 0
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,16 @@ class PartEnded:
     """The open part closes. A tool call that was cut short has `complete=False`."""
 
     complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """How the model wrote a call; it may stand anywhere.
+
+    The call that began last was faulty and is `repaired`, or what looked like one became `text`.
+    """
+
+    outcome: Literal["repaired", "text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +134,9 @@ class Failed:
 
 PartEvent: TypeAlias = PartStarted | PartDelta | PartEnded
 Event: TypeAlias = Started | Progress | PartEvent | Sampled | Finished | Failed
+# What a parser tells, and the engine.
+ParsedEvent: TypeAlias = PartEvent | Noticed
+EngineEvent: TypeAlias = Event | Noticed
 
 
 @dataclass(slots=True)
@@ -148,7 +169,7 @@ class Answer:
         return [part for part in self.parts if part.kind == "tool_call" and part.complete]
 
 
-def fold(events: Iterable[Event]) -> Answer:
+def fold(events: Iterable[EngineEvent]) -> Answer:
     """Return the answer that these events tell, whatever the size of their deltas."""
     answer = Answer()
     pieces: list[str] = []
@@ -168,6 +189,6 @@ def fold(events: Iterable[Event]) -> Answer:
                 answer.finished = event
             case Failed():
                 answer.failed = event
-            case Started() | Progress():
+            case Started() | Progress() | Noticed():
                 pass
     return answer

@@ -18,33 +18,27 @@ import re
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
-from . import __version__
+from .about import KEEPALIVE, About
 from .auth import check_access
-from .connection import Connection
 from .dialects import chat, completions, messages, responses
 from .dialects.base import Encoder, failed, openai_error
 from .dialects.responses_answer import ResponsesEncoder
 from .errors import MethodNotAllowed, NotFound, RequestError
 from .events import Event, Failed, Progress, Started, fold
 from .messages import ChatRequest, Options, TextRequest
-from .metrics import CONTENT_TYPE
-from .openapi import description
 from .service import Service
-from .turn import Turns
+from .timeline import program
+from .wire import Fields
 
 log = logging.getLogger(__name__)
 
 R = TypeVar("R", ChatRequest, TextRequest)
 T = TypeVar("T")
 
-# Seconds of silence after which a stream says that it is alive; proxies give up after 20.
-KEEPALIVE = 2.0
 # A request with this header gets it back with what is known of its prompt, as JSON.
 DEBUG = "X-MLX-Tools-Debug"
 # The label of requests that no route answers.
@@ -61,10 +55,13 @@ CLIENT_HEADERS = (
 
 # Method, path and what answers it; the groups of a path are its arguments.
 ROUTES = (
-    ("GET", "(?:/health|/readyz)?", "handle_health_check"),
+    ("GET", "(?:)", "_handle_root"),
+    ("GET", "/health|/readyz", "handle_health_check"),
     ("GET", "/livez", "_handle_live"),
     ("GET", "/metrics", "_handle_metrics"),
     ("GET", "/openapi.json", "_handle_openapi"),
+    ("GET", "/ui(?:/([a-z]+[.][a-z]+))?", "_handle_page"),
+    ("GET", "/api/status", "_handle_status"),
     ("GET", "/api/hello", "_handle_hello"),
     ("GET", "/models", "handle_models_request"),
     ("GET", "/models/(.+)", "_handle_model"),
@@ -82,22 +79,13 @@ ROUTES = (
 KNOWN = ", ".join(f"/v1{path}" for _, path, _ in ROUTES if "(" not in path)
 
 
-class ToolsHandler(Connection):
+class ToolsHandler(About):
     """Serves one connection."""
 
     def __init__(self, service: Service, *args: Any, **kwargs: Any) -> None:
-        self._service = service
         self._stored = service.stored
         self._route_label = OTHER
-        super().__init__(*args, **kwargs)
-
-    @property
-    def _turns(self) -> Turns:
-        """The turns of the model, once it is loaded."""
-        while (turns := self._service.wait(KEEPALIVE)) is None:
-            if self._client_left():
-                raise ConnectionAbortedError
-        return turns
+        super().__init__(service, *args, **kwargs)
 
     # Routes.
 
@@ -105,17 +93,8 @@ class ToolsHandler(Connection):
         if method == "OPTIONS":
             self._send(204, None)
             return
-        check_access(self._config, self.headers)
+        check_access(self._config, self.headers, asks_key=not self._wants_page)
         self._route(method)()
-
-    @property
-    def _place(self) -> str:
-        """The path without what clients put before it."""
-        try:
-            path = unquote(urlsplit(self.path).path).rstrip("/")
-        except ValueError:
-            return self.path
-        return path.removeprefix("/anthropic").removeprefix("/v1")
 
     def _error_body(self, error: RequestError) -> dict[str, Any]:
         if self._place.startswith("/messages") or "anthropic-version" in self.headers:
@@ -142,93 +121,11 @@ class ToolsHandler(Connection):
                 return partial(getattr(self, name), *arguments)
         raise MethodNotAllowed(f"Use {found[0][0]} for {place or '/'}.")
 
-    # What the server says of itself.
-
-    def handle_health_check(self) -> None:
-        """Say what the server does, with its figures."""
-        status, turns = self._service.status, self._service.turns
-        body: dict[str, Any] = {
-            "status": status,
-            "live": status != "failed",
-            "ready": status == "ok",
-            "version": __version__,
-        }
-        if turns is not None:
-            figures = turns.figures()
-            body |= figures.pop("queue") | figures
-            body |= {"resting": turns.engine.rests, "counts": turns.metrics.summary()}
-        self._send(200 if body["ready"] else 503, body)
-
-    def _handle_live(self) -> None:
-        """Say whether waiting helps; if not, the server must be started anew."""
-        live = self._service.status != "failed"
-        self._send(200 if live else 503, {"status": self._service.status})
-
-    def _handle_openapi(self) -> None:
-        """Describe all routes."""
-        self._send(200, description(__version__))
-
-    def _handle_metrics(self) -> None:
-        """Return all figures for Prometheus."""
-        figures = self._turns.metrics.text()
-        self._content_type = CONTENT_TYPE
-        self._send(200, figures)
-
-    def _handle_hello(self) -> None:
-        """Answer Claude Code, which asks whether somebody is there."""
-        self._send(200, {})
-
-    def handle_models_request(self) -> None:
-        """List the one model, in OpenAI's form and Anthropic's at once."""
-        model = self._model(self._turns.engine.model.name)
-        ends = {"first_id": model["id"], "last_id": model["id"], "has_more": False}
-        self._send(200, {"object": "list", "data": [model], **ends})
-
-    def _handle_model(self, name: str) -> None:
-        self._send(200, self._model(name))
-
-    def _model(self, name: str) -> dict[str, Any]:
-        """Describe the model under whatever name a client knows it by."""
-        length = self._turns.engine.model.context_length
-        sizes = ("context_length", "loaded_context_length", "max_context_length")
-        return {
-            "id": name,
-            "object": "model",
-            "created": self.created,
-            "owned_by": "mlx-tools-server",
-            "type": "model",
-            "display_name": name,
-            "created_at": datetime.fromtimestamp(self.created, UTC).isoformat(),
-            **(dict.fromkeys(sizes, length) if length else {}),
-        }
-
-    def _handle_lm_studio_models(self) -> None:
-        """List the one model in LM Studio's form."""
-        model = self._lm_studio_model(self._turns.engine.model.name)
-        self._send(200, {"object": "list", "data": [model]})
-
-    def _handle_lm_studio_model(self, name: str) -> None:
-        self._send(200, self._lm_studio_model(name))
-
-    def _lm_studio_model(self, name: str) -> dict[str, Any]:
-        length = self._turns.engine.model.context_length
-        sizes = ("loaded_context_length", "max_context_length")
-        return {
-            "id": name,
-            "object": "model",
-            "type": "llm",
-            "publisher": "local",
-            "arch": self._turns.engine.model.family.name,
-            "compatibility_type": "mlx",
-            "state": "loaded",
-            **(dict.fromkeys(sizes, length) if length else {}),
-        }
-
     # Dialects.
 
     def handle_chat_completions(self) -> None:
         """Answer a conversation."""
-        request = self._named(chat.parse(self._read_body(), self._turns.sampling.defaults))
+        request = self._named(chat.parse(self._recorded(), self._turns.sampling.defaults))
         encoder = chat.ChatEncoder(request, **self._marks("chatcmpl-"))
         self._answer(request.options, self._turns.chat(request), encoder)
 
@@ -240,7 +137,7 @@ class ToolsHandler(Connection):
 
     def _handle_messages(self) -> None:
         """Answer a conversation of Anthropic's dialect."""
-        request = self._named(messages.parse(self._read_body(), self._turns.sampling.defaults))
+        request = self._named(messages.parse(self._recorded(), self._turns.sampling.defaults))
         encoder = messages.MessagesEncoder(request, **self._marks("msg_"))
         self._answer(request.options, self._turns.chat(request), encoder)
 
@@ -252,7 +149,7 @@ class ToolsHandler(Connection):
     def _handle_responses(self) -> None:
         """Answer a conversation of OpenAI's newer dialect."""
         asked = responses.parse(
-            self._read_body(), self._turns.sampling.defaults, self._stored.recall
+            self._recorded(), self._turns.sampling.defaults, self._stored.recall
         )
         asked = replace(asked, chat=self._named(asked.chat))
         encoder = ResponsesEncoder(asked, **self._marks("resp_"), remember=self._stored.remember)
@@ -274,10 +171,24 @@ class ToolsHandler(Connection):
         ends = {"first_id": ids[0], "last_id": ids[-1], "has_more": False}
         self._send(200, {"object": "list", "data": items, **ends})
 
+    def _recorded(self) -> Fields:
+        """Read the body of a conversation, and record it if the user asked for that."""
+        body = self._read_body()
+        if (recorder := self._service.recorder) is not None:
+            recorder.record(f"/v1{self._place}", self._client, body.all)
+        return body
+
     def _named(self, request: R) -> R:
         """Return the request with its client, and the model's own name where that gave none."""
         model = request.options.model or self._turns.engine.model.name
-        return replace(request, options=replace(request.options, model=model, client=self._client))
+        options = replace(
+            request.options,
+            model=model,
+            client=self._client,
+            program=program(self.headers.get("User-Agent") or ""),
+            route=self._route_label,
+        )
+        return replace(request, options=options)
 
     @property
     def _client(self) -> str:

@@ -114,11 +114,13 @@ class Options:
 
     `max_tokens` None means what is left of the context. `top_logprobs` None means no log
     probabilities are wanted, 0 means those of the sampled tokens only. `client` tells who asks, so
-    that each gets a fair share.
+    that each gets a fair share; `program` and `route` tell people what asks for what.
     """
 
     model: str = ""
     client: str = ""
+    program: str = ""
+    route: str = ""
     sampling: Sampling = Sampling()
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()

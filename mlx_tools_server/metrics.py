@@ -19,6 +19,13 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "mlx_tools_"
 
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
+_TOKENS = "Tokens: prompt, of these cached and computed_again, completion, of these reasoning"
+_CALLS = (
+    "Tool calls: ok, repaired (written faultily), invalid (against their schema), cut (by the end "
+    "of the answer), and what only looked like one and became text"
+)
+# Outcomes of calls that clients got.
+_DELIVERED = ("ok", "repaired", "invalid")
 _RATES = (1, 3, 10, 20, 30, 50, 75, 100, 150, 200, 300, 500)
 # Figures of the KV cache's tiers that only grow.
 _GROWING = frozenset(("evicted", "refused", "reads", "errors", "blocks_written", "marks_written"))
@@ -29,8 +36,9 @@ class TurnFigures:
     """What one generation came to; times in seconds since its request came.
 
     `finish` is a finish reason, `error` or `cancelled`; `first` when the first part began. `tokens`
-    are counted by kind (prompt, cached, completion, reasoning), `calls` by outcome (ok, invalid,
-    cut).
+    are counted by kind (prompt, cached, completion, reasoning, computed_again), `calls` by the
+    first outcome that fits: `cut` by the answer's end, `invalid` by their schema, `repaired`, since
+    the model wrote them faultily, or `ok`. Those that became `text` are no calls.
     """
 
     finish: str = "cancelled"
@@ -48,11 +56,17 @@ class TurnFigures:
 
     def __str__(self) -> str:
         tokens = self.tokens
+        again = tokens.get("computed_again")
+        cached = f"{tokens.get('cached', 0)} cached" + (
+            f", {again} computed again" if again else ""
+        )
+        odd = [f"{calls} {outcome}" for outcome, calls in self.calls.items() if outcome != "ok"]
         parts = [
             self.finish,
-            f"{tokens.get('prompt', 0)} prompt tokens ({tokens.get('cached', 0)} cached)",
+            f"{tokens.get('prompt', 0)} prompt tokens ({cached})",
             f"{tokens.get('completion', 0)} generated",
-            f"{sum(self.calls.values())} calls",
+            f"{sum(self.calls.values()) - self.calls.get('text', 0)} calls"
+            + (f" ({', '.join(odd)})" if odd else ""),
         ]
         if self.first is not None:
             parts.append(f"first after {self.first:.2f} s")
@@ -79,8 +93,8 @@ class Metrics:
 
         self.http = counter("http_requests", "Answers over HTTP", "route", "status")
         self.turns = counter("turns", "Generations by how they ended", "finish")
-        self.tokens = counter("tokens", "Tokens, of prompts and answers", "kind")
-        self.calls = counter("tool_calls", "Tool calls by what became of them", "outcome")
+        self.tokens = counter("tokens", _TOKENS, "kind")
+        self.calls = counter("tool_calls", _CALLS, "outcome")
         self.first = histogram("first_token_seconds", "From request to first token", _SECONDS)
         self.duration = histogram("turn_seconds", "From request to the end", _SECONDS)
         self.rate = histogram("decode_tokens_per_second", "Of one answer, once it began", _RATES)
@@ -103,9 +117,10 @@ class Metrics:
         return {
             "requests": self.count("turns"),
             "failures": self.count("turns", finish="error"),
-            "tool_calls": self.count("tool_calls", outcome="ok")
-            + self.count("tool_calls", outcome="invalid"),
+            "tool_calls": sum(self.count("tool_calls", outcome=one) for one in _DELIVERED),
             "invalid_tool_calls": self.count("tool_calls", outcome="invalid"),
+            "repaired_tool_calls": self.count("tool_calls", outcome="repaired"),
+            "unread_tool_calls": self.count("tool_calls", outcome="text"),
         }
 
     def count(self, name: str, **labels: str) -> int:
@@ -123,7 +138,7 @@ class Metrics:
         )
 
     def watch(self, read: Callable[[], Mapping[str, Any]]) -> None:
-        """Show the figures that `read` returns: `queue`, `kv_cache`, `grammars`."""
+        """Show the figures that `read` returns: `queue`, `kv_cache`, `grammars`, `restarts`."""
         self._registry.register(_Figures(read))
 
     def text(self) -> bytes:
@@ -155,6 +170,11 @@ class _Figures:
         for kind, value in figures["grammars"].items():
             grammars.add_metric([kind], value)
         yield grammars
+        restarts = CounterMetricFamily(
+            f"{PREFIX}restarts", "Times that the generation loop began anew after a failure"
+        )
+        restarts.add_metric([], figures["restarts"])
+        yield restarts
 
 
 def _tiers(stats: Mapping[str, Any]) -> Iterator[Metric]:

@@ -21,11 +21,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from . import allocator
 from .admission import Admission
 from .banner import banner
 from .config import ServerConfig
 from .engine.engine import Engine
-from .engine.seams import machine_rank
+from .engine.group import Group, join
 from .errors import StartupError
 from .handler import ToolsHandler
 from .history import History
@@ -33,6 +34,7 @@ from .listener import Listener
 from .logs import set_up
 from .models import ModelInfo
 from .places import history_file
+from .recording import recorder
 from .sampling import SamplingPolicy
 from .service import Service
 from .turn import Turns
@@ -49,7 +51,7 @@ class ToolsServer(Listener):
     """Serves each connection by a handler of its own."""
 
     def __init__(self, config: ServerConfig) -> None:
-        self.service = Service()
+        self.service = Service(recorder(config))
         super().__init__(config, ToolsHandler)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
@@ -61,22 +63,28 @@ class ToolsServer(Listener):
 def serve(config: ServerConfig, info: ModelInfo | None) -> int:
     """Serve until interrupted; return the exit code."""
     set_up(config.log_level, config.log_format)
+    allocator.set_up()
     with contextlib.ExitStack() as stack:
         if info is not None and config.context_length is None:
             config = replace(config, context_length=info.context_length)
+        # Before our own handlers: waiting for other machines ends by a signal.
+        group = stack.enter_context(_joined(config))
         stop = stack.enter_context(_signals())
         name = config.model_name or (info.name if info else str(config.model))
         # Of several machines only the first talks to clients.
-        server = stack.enter_context(ToolsServer(config)) if machine_rank() == 0 else None
+        server = stack.enter_context(ToolsServer(config)) if group.rank == 0 else None
         if server is not None:
             stack.enter_context(_accepting(server))
-        engine = stack.enter_context(Engine(config, name))
-        if _wait(engine, name, info, stop):
+        engine = stack.enter_context(Engine(config, name, group))
+        if _wait(engine, name, info, stop) and not group.lost():
             if server is not None:
                 _answer(server, engine, config, info, stop)
             else:
                 _follow(engine, stop)
-        return 1 if engine.failed else 0
+        if engine.failed:
+            return 1
+        group.part()
+        return 0
 
 
 def _answer(
@@ -100,8 +108,9 @@ def _answer(
         )
         server.service.open(turns)
         print(_banner(server.url, engine, config, info), flush=True)
+        trimming = allocator.Trimming(lambda: turns.metrics.count("http_requests"))
         while engine.is_healthy and not stop.wait(LOOK):
-            pass
+            trimming.look(rests=not turns.running)
         server.service.stop()
         if engine.is_healthy:
             if turns.running:
@@ -116,6 +125,15 @@ def _follow(engine: Engine, stop: threading.Event) -> None:
     while engine.is_healthy and not stop.wait(LOOK):
         pass
     engine.stop_and_join()
+
+
+def _joined(config: ServerConfig) -> Group:
+    """Join the other machines, if there are any; Ctrl-C ends the wait for them."""
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        return join(config)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager
@@ -187,4 +205,5 @@ def _banner(url: str, engine: Engine, config: ServerConfig, info: ModelInfo | No
         template=model.template.origin,
         context_length=model.context_length,
         api_key=bool(config.keys),
+        machines=engine.machines,
     )

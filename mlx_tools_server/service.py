@@ -9,9 +9,11 @@ Rules of this file:
 from __future__ import annotations
 
 import threading
+import time
 from typing import Literal, TypeAlias
 
 from .errors import Overloaded
+from .recording import Recorder
 from .stored import Stored
 from .turn import Turns
 
@@ -21,8 +23,10 @@ Status: TypeAlias = Literal["loading", "ok", "stopping", "failed"]
 class Service:
     """The state of the server."""
 
-    def __init__(self) -> None:
+    def __init__(self, recorder: Recorder | None = None) -> None:
         self.stored = Stored()
+        self.recorder = recorder
+        self._began = time.monotonic()
         self._turns: Turns | None = None
         self._loaded = threading.Event()
         self._stopping = False
@@ -35,6 +39,11 @@ class Service:
         if self._stopping:
             return "stopping"
         return "loading" if self._turns is None else "ok"
+
+    @property
+    def uptime(self) -> float:
+        """The seconds since the server began to listen."""
+        return time.monotonic() - self._began
 
     @property
     def turns(self) -> Turns | None:

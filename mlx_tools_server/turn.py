@@ -12,17 +12,19 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
-from .admission import Admission
+from .admission import Admission, Admitted
 from .engine.engine import Engine
 from .engine.prompts import Prompt
 from .events import (
     Event,
     Failed,
     Finished,
+    Noticed,
     PartDelta,
     PartEnded,
     PartKind,
@@ -31,10 +33,12 @@ from .events import (
 )
 from .history import History
 from .jsontext import loads
+from .logs import REQUEST
 from .messages import ChatRequest, Exact, Message, Options, TextRequest, ToolCall, ToolSpec
 from .metrics import Metrics, TurnFigures
 from .sampling import SamplingPolicy
 from .schema import problem
+from .timeline import Seen, Timeline
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +57,7 @@ class Turns:
         self.sampling = sampling
         self._history = history
         self._admission = admission or Admission()
+        self.timeline = Timeline()
         self.metrics = Metrics()
         self.metrics.watch(self.figures)
         self._ended = threading.Condition()
@@ -77,11 +82,11 @@ class Turns:
     def chat(self, request: ChatRequest) -> Generator[Event, None, None]:
         """Answer a conversation; raises RequestError before the first event if it can't."""
         began = time.monotonic()
-        with self._admission.admit(request.options.client) as admitted:
+        with self._admitted(request.options) as (admitted, seen):
             request = self._recalled(request)
             prompt = self.engine.prepare_chat(request)
             admitted.add(len(prompt.ids))
-            yield from self._events(prompt, request.options, began, request)
+            yield from self._events(prompt, request.options, began, seen, request)
 
     def count(self, request: ChatRequest) -> int:
         """Return how many tokens the prompt of a conversation has; the model is not asked."""
@@ -96,13 +101,27 @@ class Turns:
     def text(self, request: TextRequest) -> Generator[Event, None, None]:
         """Continue a raw prompt; raises RequestError before the first event if it can't."""
         began = time.monotonic()
-        with self._admission.admit(request.options.client) as admitted:
+        with self._admitted(request.options) as (admitted, seen):
             prompt = self.engine.prepare_text(request)
             admitted.add(len(prompt.ids))
-            yield from self._events(prompt, request.options, began)
+            yield from self._events(prompt, request.options, began, seen)
+
+    @contextmanager
+    def _admitted(self, options: Options) -> Iterator[tuple[Admitted, Seen]]:
+        """Let a request in until the block ends, and let people see it."""
+        with (
+            self._admission.admit(options.client) as admitted,
+            self.timeline.watch(REQUEST.get(), options) as seen,
+        ):
+            yield admitted, seen
 
     def _events(
-        self, prompt: Prompt, options: Options, began: float, request: ChatRequest | None = None
+        self,
+        prompt: Prompt,
+        options: Options,
+        began: float,
+        seen: Seen,
+        request: ChatRequest | None = None,
     ) -> Generator[Event, None, None]:
         figures = TurnFigures()
         calls = _Calls(request.tools if request else (), figures.calls)
@@ -112,16 +131,21 @@ class Turns:
             self._running += 1
         try:
             for event in events:
-                seen = calls.see(event)
-                _note(figures, seen, began)
+                if isinstance(event, Noticed):
+                    calls.notice(event)
+                    continue
+                told = calls.see(event)
+                _note(figures, told, began)
+                seen.see(told)
                 if request is not None and isinstance(event, Finished):
                     # The client may send its next request as soon as it has seen the end.
                     self._remember(request, prompt, calls, event)
-                yield seen
+                yield told
         finally:
             events.close()
             figures.seconds = time.monotonic() - began
             self.metrics.turn(figures)
+            seen.end(figures)
             log.info("%s", figures, extra={"facts": asdict(figures)})
             with self._ended:
                 self._running -= 1
@@ -134,6 +158,7 @@ class Turns:
             "queue": {"waiting": waiting, "in_flight": in_flight},
             "kv_cache": self.engine.cache_stats,
             "grammars": self.engine.guided,
+            "restarts": self.engine.restarts,
         }
 
     def _remember(
@@ -150,13 +175,15 @@ class Turns:
 def _note(figures: TurnFigures, event: Event, began: float) -> None:
     """Add to the figures of a turn what an event says."""
     match event:
-        case Started(prompt, cached):
+        case Started(prompt, cached, computed_again=again):
             figures.tokens |= {"prompt": prompt, "cached": cached}
+            if again:
+                figures.tokens["computed_again"] = again
         case PartStarted() if figures.first is None:
             figures.first = time.monotonic() - began
         case Finished(reason, usage) if figures.finish != "error":
             figures.finish = reason
-            figures.tokens = {
+            figures.tokens |= {
                 "prompt": usage.prompt_tokens,
                 "cached": usage.cached_tokens,
                 "completion": usage.completion_tokens,
@@ -185,6 +212,9 @@ class _Calls:
         self._id = self._name = ""
         self._arguments: list[str] = []
         self._delivered = False
+        # What became of the last call so far, and whether it was written faultily.
+        self._outcome = ""
+        self._faulty = False
 
     @property
     def text(self) -> str:
@@ -198,6 +228,7 @@ class _Calls:
                 if kind == "tool_call":
                     self._name, self._id = name, f"call_{secrets.token_hex(12)}"
                     self._arguments = []
+                    self._outcome, self._faulty = "", False
                     return replace(event, id=self._id)
             case PartDelta(text) if self._kind == "tool_call":
                 self._arguments.append(text)
@@ -207,7 +238,7 @@ class _Calls:
                 if complete:
                     self._check("".join(self._arguments) or "{}")
                 else:
-                    self._count("cut")
+                    self._settle("cut")
                 self.cut |= not complete
             case Finished("stop") if self._delivered:
                 return replace(event, reason="tool_calls")
@@ -215,13 +246,27 @@ class _Calls:
                 pass
         return event
 
+    def notice(self, noticed: Noticed) -> None:
+        """Count what the parser noticed, which may be of a call that was counted already."""
+        if noticed.outcome == "text":
+            self._count("text")
+            return
+        self._faulty = True
+        if self._outcome == "ok":
+            self._counts["ok"] -= 1
+            self._settle("repaired")
+
+    def _settle(self, outcome: str) -> None:
+        self._outcome = outcome
+        self._count(outcome)
+
     def _count(self, outcome: str) -> None:
         self._counts[outcome] = self._counts.get(outcome, 0) + 1
 
     def _check(self, arguments: str) -> None:
         self._delivered = True
         wrong = self._problem(self._name, arguments)
-        self._count("invalid" if wrong else "ok")
+        self._settle("invalid" if wrong else "repaired" if self._faulty else "ok")
         if wrong:
             # The reason quotes what the model wrote, which is as private as the prompt.
             log.warning("A call of %s does not fit its schema", self._name)

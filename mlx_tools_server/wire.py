@@ -47,6 +47,11 @@ class Fields:
         self._data = data
         self._path = path
 
+    @property
+    def all(self) -> Mapping[str, Any]:
+        """The whole object as it is."""
+        return self._data
+
     def at(self, name: str) -> str:
         """Return the full name of a field."""
         return f"{self._path}.{name}" if self._path else name

@@ -54,6 +54,13 @@ LET_IN: dict[str, tuple[ServerConfig, dict[str, str]]] = {
     "the first of several keys": (SEVERAL, BEARER),
     "the last of several keys": (SEVERAL, {"X-Api-Key": "third"}),
     "any host on a unix socket": (SOCKET, {"Host": "whatever"}),
+    "our own page": (LOOPBACK, {"Host": "[::1]:8080", "Origin": "http://[::1]:8080"}),
+    "our own page beyond loopback": (
+        PUBLIC, {"Host": "studio.local:80", "Origin": "http://studio.local:80", **BEARER}
+    ),
+    "our own page behind TLS": (
+        PUBLIC, {"Host": "llm.example", "Origin": "https://llm.example", **BEARER}
+    ),
     "an image where all pages are allowed": (OPEN, {"Sec-Fetch-Site": "cross-site"}),
     "a link that was followed": (
         LOOPBACK, {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
@@ -86,6 +93,13 @@ KEPT_OUT: dict[str, tuple[ServerConfig, dict[str, str]]] = {
     "a foreign page": (LOOPBACK, {"Host": "127.0.0.1", "Origin": "https://evil.example"}),
     "a page of another port": (LOOPBACK, {"Host": "localhost", "Origin": "http://localhost:99"}),
     "a page of no origin": (LOOPBACK, {"Origin": "null"}),
+    "a page of no origin and no host": (LOOPBACK, {"Host": "", "Origin": "http://"}),
+    "a page of a name that leads here": (
+        LOOPBACK, {"Host": "evil.example", "Origin": "http://evil.example"}
+    ),
+    "a page of a name that leads to a socket": (
+        SOCKET, {"Host": "evil.example", "Origin": "http://evil.example"}
+    ),
     "a page that starts like an allowed one": (
         ALLOWING, {"Origin": "http://localhost:3000.evil.example"}
     ),

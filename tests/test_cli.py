@@ -87,6 +87,21 @@ def test_one_line_errors(argv: list[str], env: dict[str, str], message: str) -> 
     assert message in result.stderr
 
 
+def test_no_backend() -> None:
+    """Where mlx is missing, one line says how to get it."""
+    code = "import sys; sys.modules['mlx'] = None; from mlx_tools_server.cli import main; "
+    result = subprocess.run(
+        [sys.executable, "-c", f"{code}sys.exit(main(['--demo']))"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: No backend of MLX is installed. Give it one: pip")
+    assert result.stderr.count("\n") == 1
+
+
 def test_interrupt(tmp_path: Path) -> None:
     """Ctrl-C while starting ends the process quietly with 130."""
     pipe = tmp_path / "config.toml"

@@ -10,8 +10,8 @@ from mlx_tools_server.metrics import Metrics, TurnFigures
 
 TURN = TurnFigures(
     "tool_calls",
-    {"prompt": 100, "cached": 80, "completion": 21, "reasoning": 5},
-    {"ok": 2, "invalid": 1},
+    {"prompt": 100, "cached": 80, "completion": 21, "reasoning": 5, "computed_again": 12},
+    {"ok": 2, "invalid": 1, "repaired": 3, "text": 1},
     first=0.5,
     seconds=2.5,
 )
@@ -23,6 +23,7 @@ FIGURES: dict[str, Any] = {
         "lost_tokens": 300,
     },
     "grammars": {"tokens": 7},
+    "restarts": 2,
 }
 
 
@@ -45,15 +46,20 @@ def test_turns_are_counted() -> None:
     samples = read(metrics)
     assert samples["turns_total", (("finish", "tool_calls"),)] == 1
     assert samples["tokens_total", (("kind", "cached"),)] == 80
+    assert samples["tokens_total", (("kind", "computed_again"),)] == 12
     assert samples["tool_calls_total", (("outcome", "ok"),)] == 2
+    assert samples["tool_calls_total", (("outcome", "repaired"),)] == 3
+    assert samples["tool_calls_total", (("outcome", "text"),)] == 1
     assert samples["first_token_seconds_count", ()] == 1
     assert samples["turn_seconds_sum", ()] == 2.5
     assert samples["decode_tokens_per_second_sum", ()] == 10
     assert metrics.summary() == {
         "requests": 2,
         "failures": 1,
-        "tool_calls": 3,
+        "tool_calls": 6,
         "invalid_tool_calls": 1,
+        "repaired_tool_calls": 3,
+        "unread_tool_calls": 1,
     }
 
 
@@ -68,13 +74,14 @@ def test_what_others_know() -> None:
     assert samples["kv_evicted_total", (("tier", "memory"),)] == 4
     assert samples["lost_tokens_total", ()] == 300
     assert samples["constrained_tokens_total", (("kind", "tokens"),)] == 7
+    assert samples["restarts_total", ()] == 2
     assert ("kv_reads_total", (("tier", "memory"),)) not in samples
 
 
 def test_no_cache() -> None:
     """A server without a cache of its own has no figures of one."""
     metrics = Metrics()
-    metrics.watch(lambda: {"queue": {}, "kv_cache": {}, "grammars": {}})
+    metrics.watch(lambda: {"queue": {}, "kv_cache": {}, "grammars": {}, "restarts": 0})
 
     assert not [name for name, _ in read(metrics) if name.startswith("kv_")]
 
@@ -82,8 +89,8 @@ def test_no_cache() -> None:
 def test_a_line_for_people() -> None:
     """A turn is told in a line, as far as it got."""
     assert str(TURN) == (
-        "tool_calls, 100 prompt tokens (80 cached), 21 generated, 3 calls, first after 0.50 s, "
-        "10.0 tokens/s, 2.50 s in all"
+        "tool_calls, 100 prompt tokens (80 cached, 12 computed again), 21 generated, "
+        "6 calls (1 invalid, 3 repaired, 1 text), first after 0.50 s, 10.0 tokens/s, 2.50 s in all"
     )
     assert str(TurnFigures()) == (
         "cancelled, 0 prompt tokens (0 cached), 0 generated, 0 calls, 0.00 s in all"

@@ -39,6 +39,9 @@ def test_contents(wheel: Path) -> None:
         "demo_model/model.safetensors",
         "engine/scripted/merges.txt",
         "engine/scripted/chat_template.jinja",
+        "page/index.html",
+        "page/page.css",
+        "page/main.js",
         "py.typed",
     ):
         assert f"mlx_tools_server/{name}" in names

@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 
 from mlx_tools_server.errors import ContextOverflow
 from mlx_tools_server.events import (
+    EngineEvent,
     Event,
     Failed,
     Finished,
     FinishReason,
+    Noticed,
     PartDelta,
     PartEnded,
     PartKind,
@@ -51,7 +53,7 @@ class Asked:
 class Script:
     """An engine that says these events; `closed` once whoever listens has gone."""
 
-    def __init__(self, *events: Event) -> None:
+    def __init__(self, *events: EngineEvent) -> None:
         self._events = events
         self.closed = False
 
@@ -67,7 +69,7 @@ class Script:
 
     in_flight = 0
 
-    def run(self, _prompt: Any, _options: Any) -> Iterator[Event]:
+    def run(self, _prompt: Any, _options: Any) -> Iterator[EngineEvent]:
         """Say the events."""
         try:
             yield from self._events
@@ -75,7 +77,7 @@ class Script:
             self.closed = True
 
 
-def turns(*events: Event) -> Any:
+def turns(*events: EngineEvent) -> Any:
     """Return the turns of an engine that says these events."""
     from mlx_tools_server.turn import Turns
 
@@ -154,7 +156,8 @@ def test_ids() -> None:
     ]
 
 
-COUNTS: dict[str, tuple[Sequence[Event], dict[str, int]]] = {
+REPAIRED, UNREAD = Noticed("repaired"), Noticed("text")
+COUNTS: dict[str, tuple[Sequence[EngineEvent], dict[str, int]]] = {
     "text": (TEXT, {}),
     "a call that fits": (CALL, {"tool_calls": 1}),
     "a call of a tool without a schema": (
@@ -169,7 +172,25 @@ COUNTS: dict[str, tuple[Sequence[Event], dict[str, int]]] = {
         part("tool_call", "{}", "none"),
         {"tool_calls": 1, "invalid_tool_calls": 1},
     ),
+    "a call that is found to be faulty within": (
+        [*CALL[:2], REPAIRED, *CALL[2:]],
+        {"tool_calls": 1, "repaired_tool_calls": 1},
+    ),
+    "a call that is found to be faulty behind its end": (
+        [*CALL, REPAIRED, *CALL],
+        {"tool_calls": 2, "repaired_tool_calls": 1},
+    ),
+    "a faulty call that does not fit": (
+        [*part("tool_call", "{}", "run"), REPAIRED],
+        {"tool_calls": 1, "invalid_tool_calls": 1},
+    ),
+    "a faulty call, then one that does not fit": (
+        [CALL[0], REPAIRED, *CALL[1:], *part("tool_call", "{}", "run")],
+        {"tool_calls": 2, "repaired_tool_calls": 1, "invalid_tool_calls": 1},
+    ),
+    "what only looks like a call": ([UNREAD, *TEXT], {"unread_tool_calls": 1}),
     "a cut call": (CUT, {}),
+    "a faulty cut call": ([CUT[0], REPAIRED, *CUT[1:]], {}),
     "a failure": ([Failed("broken")], {"failures": 1}),
 }
 
@@ -182,9 +203,28 @@ def test_counts(name: str) -> None:
 
     answer = fold(made.chat(REQUEST))
 
-    figures = {"requests": 1, "failures": 0, "tool_calls": 0, "invalid_tool_calls": 0}
-    assert figures | expected == made.metrics.summary()
+    figures = {name: expected.get(name, 0) for name in made.metrics.summary()}
+    assert figures | expected | {"requests": 1} == made.metrics.summary()
     assert expected.get("tool_calls", 0) == len(answer.calls)
+
+
+def test_clients_see_no_notices() -> None:
+    """How the model wrote its calls is told to nobody but the figures."""
+    told = list(turns(UNREAD, *CALL, REPAIRED, end("stop")).chat(REQUEST))
+
+    assert not any(isinstance(event, Noticed) for event in told)
+    assert len(told) == len(CALL) + 1
+
+
+def test_tokens_that_are_computed_again(caplog: pytest.LogCaptureFixture) -> None:
+    """Tokens of a conversation that have to be computed again are counted, and told in the log."""
+    made = turns(Started(900, 100, computed_again=700), *TEXT, end("stop"))
+
+    with caplog.at_level(logging.INFO):
+        list(made.chat(REQUEST))
+
+    assert made.metrics.count("tokens", kind="computed_again") == 700
+    assert "700 computed again" in caplog.text
 
 
 def test_log_tells_what_is_wrong(caplog: pytest.LogCaptureFixture) -> None:

@@ -27,7 +27,7 @@ from ..errors import (
     Overloaded,
 )
 from ..events import (
-    Event,
+    EngineEvent,
     Progress,
     Started,
 )
@@ -35,11 +35,12 @@ from ..families import Parser
 from ..messages import ChatRequest, Options, TextRequest
 from ..places import KV_FILES, kv_folder
 from .contract import check_contract
+from .group import Group
 from .guide import Guide
 from .jobs import Idle, Job, JobQueue
 from .kv import KVCacheStore, fingerprint
 from .layers import PromptCache
-from .memory import MemoryGuard, guard_for, kept_in_memory, kept_on_disk
+from .memory import MemoryGuard, guard_for, kept_in_memory, kept_on_disk, machine_memory
 from .plans import Plans
 from .prompts import Prompt, Prompts
 from .provider import LoadedModel, PinnedProvider, describe
@@ -57,15 +58,21 @@ NEVER = -1e9
 MAX_FAILURES = 5
 # Seconds before the loop begins anew after such a failure; each time it is twice as long.
 BACK_OFF = 0.5
+# Seconds after a failure in which a machine may turn out to be lost.
+LOSS = 3.0
 # Seconds between two looks whether the server stops, while the model is not loaded.
 REST = 0.5
 
 
 class Engine(GenerationLoop):
-    """Serves one model. Use as a context manager; `wait_until_loaded` before anything else."""
+    """Serves one model. Use as a context manager; `wait_until_loaded` before anything else.
 
-    def __init__(self, config: ServerConfig, model_name: str) -> None:
+    `restarts` counts how often the generation loop began anew after a failure.
+    """
+
+    def __init__(self, config: ServerConfig, model_name: str, group: Group | None = None) -> None:
         check_contract()
+        self._group = group or Group()
         self._config = config
         self._model_name = model_name
         self._jobs = JobQueue(config.decode_concurrency)
@@ -74,13 +81,16 @@ class Engine(GenerationLoop):
         self._load_error: Exception | None = None
         self._cache: KVCacheStore | None = None
         self._made: Prompts | None = None
+        self._plans: Plans | None = None
         self._fingerprint = b""
         self._rests = False
         self._guided = Counters("tokens", "forced", "failed")
         self._failures = 0
+        self.restarts = 0
         super().__init__(
             PinnedProvider(config), PromptCache(config.prompt_cache_size, config.prompt_cache_bytes)
         )
+        self._group.when_lost(self._end)
 
     def __enter__(self) -> Engine:
         return self
@@ -104,9 +114,20 @@ class Engine(GenerationLoop):
         return int(mx.get_active_memory())
 
     @property
+    def memory(self) -> dict[str, int]:
+        """How many bytes of memory are in use, and how many there are for model and requests."""
+        capacity = self._config.memory_limit or machine_memory()
+        return {"bytes": self.loaded_bytes, "capacity": capacity}
+
+    @property
     def in_flight(self) -> int:
         """How many requests the loop is at work on."""
         return self._jobs.in_flight
+
+    @property
+    def machines(self) -> int:
+        """How many machines serve the model together."""
+        return self._group.size
 
     @property
     def rests(self) -> bool:
@@ -153,15 +174,17 @@ class Engine(GenerationLoop):
     def _load(self) -> bool:
         try:
             self.model_provider.load_default()
+            self._group.check_split(self.model_provider.model)
             self._model = describe(self.model_provider, self._config, self._model_name)
-            plain = not (self.distributed or self._config.draft_model)
-            if plain:
+            if not self._config.draft_model:
+                self._plans = Plans(self._model, self._config.constrain)
+            if not (self.distributed or self._config.draft_model):
                 self._cache = self._open_cache(self._model)
                 self._jobs.guard = self._guard(self._cache)
             self._made = Prompts(
                 self._model,
                 self._config,
-                plans=Plans(self._model, self._config.constrain) if plain else None,
+                plans=self._plans,
                 guard=self._jobs.guard,
                 marks_system=self._cache is not None and self._cache.exact,
             )
@@ -209,6 +232,10 @@ class Engine(GenerationLoop):
             except Idle:
                 idle = True  # what holds the model is gone when this block is left
             except Exception as error:  # the loop must outlive every failure
+                # What mlx says of a machine that is lost is known a moment later.
+                if reason := self._group.lost(within=LOSS):
+                    self._end(reason)
+                    break
                 log.exception("generation failed")
                 if not self._recover(f"{type(error).__name__}: {error}"):
                     break
@@ -247,10 +274,13 @@ class Engine(GenerationLoop):
     def reader(self, spec: Any) -> Reader:
         """Return the reader for a job; a job that is tried again keeps the one it has."""
         self._failures = 0  # the loop takes requests, so it is not broken
-        job, plain = spec if isinstance(spec, tuple) else (None, spec)
+        source, plain = spec
+        job = source if isinstance(source, Job) else None
         if job is not None and job.reader is not None:
             return job.reader
         model, plan = self.model, job.plan if job is not None else None
+        if source is not None and job is None and self._plans is not None:
+            plan = self._plans.again(source)
         if plain.raw:
             parser = Parser(stop=plain.stop)
         else:
@@ -271,6 +301,12 @@ class Engine(GenerationLoop):
         if plan is not None and plan.guides:
             reader.guide = Guide(plan, parser, model.vocabulary, self._guided)
         return reader
+
+    def _end(self, reason: str) -> None:
+        """Serve nobody any more: a machine of the group is lost."""
+        self.give_up()
+        for job in self._jobs.drain():
+            job.put(GenerationFailed(f"{reason} The server ends; start it anew on all of them."))
 
     def _recover(self, reason: str) -> bool:
         """Bring the jobs of a failed step to their own ends; return whether to go on."""
@@ -300,6 +336,7 @@ class Engine(GenerationLoop):
             else:
                 job.put(error)
         self._jobs.suspect(again)
+        self.restarts += 1
         return True
 
     # The serving threads.
@@ -316,7 +353,7 @@ class Engine(GenerationLoop):
         """Encode a raw prompt; raises RequestError if it can't be served."""
         return self._prompts.text(request)
 
-    def run(self, prompt: Prompt, options: Options) -> Generator[Event, None, None]:
+    def run(self, prompt: Prompt, options: Options) -> Generator[EngineEvent, None, None]:
         """Generate; closing the iterator cancels. `PartStarted` of a call has no id yet."""
         if not self.is_healthy:
             raise Overloaded("The generation thread has stopped. Restart the server.")
@@ -328,9 +365,13 @@ class Engine(GenerationLoop):
             return
         begun = cache.begin(prompt.ids)
         try:
-            yield Started(size, begun.found.position, str(begun.loss or ""))
+            loss, position = begun.loss, begun.found.position
+            if loss is None:
+                yield Started(size, position)
+            else:
+                yield Started(size, position, str(loss), loss.summary, loss.tokens)
             while not begun.prefill.wait(TICK) and deadline.late() is None:
-                yield Progress(0, size)
+                yield Progress(0, size, waits=True)
             loaded = cache.load(begun)
             yield from self._generate_answer(prompt, options, deadline, loaded, begun.prefill.end)
         finally:
@@ -343,7 +384,7 @@ class Engine(GenerationLoop):
         deadline: Deadline,
         loaded: Sequence[Any] = (),
         prefilled: Callable[[], None] = lambda: None,
-    ) -> Iterator[Event]:
+    ) -> Iterator[EngineEvent]:
         job = Job(
             lambda job: self._loop_request(job, prompt, options, loaded),
             prompt.plan,
@@ -374,7 +415,8 @@ class Engine(GenerationLoop):
         done = job.reader.tokens if job.reader else []
         sampling, never = options.sampling, prompt.plan.forbidden if prompt.plan else ()
         args = arguments(
-            spec=prompt.reader if self.distributed else (job, prompt.reader),
+            # What other machines get must be plain.
+            spec=(prompt.plan and prompt.plan.texts if self.distributed else job, prompt.reader),
             sampling=sampling,
             processors={
                 "logit_bias": {**sampling.logit_bias, **dict.fromkeys(never, NEVER)} or None,
@@ -389,8 +431,7 @@ class Engine(GenerationLoop):
             num_draft_tokens=self._config.num_draft_tokens,
             logprobs=options.top_logprobs is not None,
             top_logprobs=options.top_logprobs or 0,
-            # What other machines get must be plain.
-            guided=(lambda: job.reader) if self.sequential and not self.distributed else None,
+            alone=self.sequential,
         )
         request = loop_request(
             [*prompt.ids, *done],

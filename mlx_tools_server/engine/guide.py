@@ -37,6 +37,21 @@ class Plan:
         """Whether there is a grammar."""
         return any((self.whole, self.wrapped, self.bare))
 
+    @property
+    def texts(self) -> PlanTexts:
+        """The texts of its grammars, for machines that make the same plan."""
+        grammars = (self.whole, self.wrapped, self.bare)
+        return PlanTexts(*(grammar.text if grammar else "" for grammar in grammars))
+
+
+@dataclass(frozen=True, slots=True)
+class PlanTexts:
+    """The grammars of one request as text; "" where there is none."""
+
+    whole: str = ""
+    wrapped: str = ""
+    bare: str = ""
+
 
 class Guide:
     """Says which tokens may come next in one answer."""

@@ -23,7 +23,7 @@ from ..grammar.matching import GrammarError, Grammars
 from ..jsontext import dumps
 from ..messages import ChatRequest
 from ..recent import Recent
-from .guide import Plan
+from .guide import Plan, PlanTexts
 from .provider import LoadedModel
 
 log = logging.getLogger(__name__)
@@ -150,6 +150,22 @@ class Plans:
                 log.warning("A grammar can't be built: %s", error)
         self._kept.put(key, made)
         return made
+
+    def again(self, texts: PlanTexts) -> Plan | None:
+        """Return the plan that another machine has made of these texts; None if it has none.
+
+        Raises:
+            GrammarError: it can't be made here, so that the machines would differ.
+        """
+        if texts == PlanTexts():
+            return None
+        if (grammars := self.grammars) is None:
+            raise GrammarError("the tokenizer of this machine allows no grammars")
+        whole, wrapped, bare = (
+            grammars.compile(text) if text else None
+            for text in (texts.whole, texts.wrapped, texts.bare)
+        )
+        return Plan(whole, wrapped, bare)
 
     @property
     def grammars(self) -> Grammars | None:

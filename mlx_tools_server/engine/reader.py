@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from ..events import FinishReason, PartEnded, PartEvent
+from ..events import FinishReason, Noticed, ParsedEvent, PartEnded
 from ..families import Parser
 from ..messages import ToolSpec
 from .guide import Guide
@@ -87,7 +87,7 @@ class Reader:
         self._open = False
         self._length = 0
         self._lengths: list[int] = []
-        self._batches: deque[Sequence[PartEvent]] = deque()
+        self._batches: deque[Sequence[ParsedEvent]] = deque()
 
     def advance(self, token: int) -> bool:
         """Read a token; return whether the answer ends with it."""
@@ -160,17 +160,18 @@ class Reader:
         ends = taken > 0 and self._lengths[size - 1 : size] == [taken]
         return tuple(self.tokens[:size]) if ends else ()
 
-    def take(self, tokens: int | None = None) -> list[PartEvent]:
+    def take(self, tokens: int | None = None) -> list[ParsedEvent]:
         """Return the events of the next tokens, or all that are left."""
-        events: list[PartEvent] = []
+        events: list[ParsedEvent] = []
         while self._batches and tokens != 0:
             events += self._batches.popleft()
             tokens = None if tokens is None else tokens - 1
-        if events:
-            self._open = not isinstance(events[-1], PartEnded)
+        last = next((event for event in reversed(events) if not isinstance(event, Noticed)), None)
+        if last is not None:
+            self._open = not isinstance(last, PartEnded)
         return events
 
-    def abandon(self) -> list[PartEvent]:
+    def abandon(self) -> list[ParsedEvent]:
         """End the answer as something cut, and return the events since the last time.
 
         A parser that has failed can't be asked: what it left open is ended for it.

@@ -13,7 +13,7 @@ import gc
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -208,13 +208,8 @@ class GenerationLoop(server.ResponseGenerator):
         return ids, parts, ["system", "prompt"], "normal", None
 
     def _make_state_machine(self, model_key: Any, tokenizer: Any, stop_words: Any) -> Any:
-        reader = self.reader(stop_words)
+        _loop.reader = reader = self.reader(stop_words)
         return _Matcher(reader), reader
-
-
-def machine_rank() -> int:
-    """Return this machine's number among those that serve the model; 0 if it is the only one."""
-    return int(mx.distributed.init().rank())
 
 
 def _wait_for_exit(thread: threading.Thread) -> None:
@@ -323,9 +318,9 @@ GenerationBatch._step = _step
 
 @dataclass
 class LoopArguments(server.GenerationArguments):
-    """A request's arguments; `guided` returns its reader, if it is served alone and has a guide."""
+    """A request's arguments; `alone` says that it is served alone, and not in a batch."""
 
-    guided: Callable[[], AnswerReader | None] | None = None
+    alone: bool = False
 
 
 class _Guided:
@@ -350,7 +345,8 @@ _stock_processors = server._make_logits_processors
 
 def _processors(args: Any) -> list[Any]:
     made: list[Any] = _stock_processors(args)
-    reader = args.guided() if args.guided is not None else None
+    # Who is served alone gets its reader right before.
+    reader, _loop.reader = (_loop.reader if args.alone else None), None
     if reader is not None and reader.guide is not None:
         made.append(_Guided(reader, reader.guide))
     return made

@@ -26,7 +26,7 @@ import mlx.core as mx
 from ..budgets import DISK_FLOOR
 from ..chosen import with_demo_model
 from ..config import ServerConfig
-from ..events import Event, Sampled, TokenLogprob, fold
+from ..events import EngineEvent, Sampled, TokenLogprob, fold
 from ..flags import load_config
 from ..jsontext import loads
 from ..messages import ChatRequest, Message, Options, Sampling, ToolChoice, ToolSpec
@@ -276,7 +276,7 @@ def cancel(bench: Bench) -> str:
     return f"the next one spoke after {took * 1000:.0f} ms; a step takes {step * 1000:.1f} ms"
 
 
-def _endless(engine: Engine, seed: int) -> Generator[Event, None, None]:
+def _endless(engine: Engine, seed: int) -> Generator[EngineEvent, None, None]:
     """Return the events of an answer that goes on for long."""
     never = dict.fromkeys(engine.model.eos, NEVER)
     options = Options(max_tokens=LONG, top_logprobs=0, sampling=Sampling(logit_bias=never))
@@ -284,7 +284,7 @@ def _endless(engine: Engine, seed: int) -> Generator[Event, None, None]:
     return engine.run(prompt, options)
 
 
-def _sampled(events: Generator[Event, None, None], count: int) -> float:
+def _sampled(events: Generator[EngineEvent, None, None], count: int) -> float:
     """Hear so many tokens of an answer; return the seconds that they took."""
     began = time.monotonic()
     for event in events:

@@ -3,6 +3,7 @@
 Rules of this file:
 - One token's events follow its log probability, and nothing else comes between.
 - While there is nothing to say, progress is repeated; what goes wrong is an event too.
+- How many tokens were generated is told now and then, between those of two tokens.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import math
 import queue
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from ..errors import GenerationFailed, Overloaded, RequestError
-from ..events import Event, Failed, Finished, Progress, Sampled, TokenLogprob, Usage
+from ..events import EngineEvent, Failed, Finished, Progress, Sampled, TokenLogprob, Usage
 from .jobs import Job
 from .provider import LoadedModel
 from .seams import Context
@@ -78,11 +80,11 @@ class Telling:
         self._alive = alive
         self._prefilled = prefilled
         self._decodes = False
-        self._progress = Progress(0, prompt_tokens)
+        self._progress = Progress(0, prompt_tokens, waits=True)
         self._context: Context | None = None
-        self._spoke = time.monotonic()
+        self._spoke = self._counted = time.monotonic()
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Iterator[EngineEvent]:
         while (late := self._deadline.late(begun=self._job.reader is not None)) is None:
             try:
                 item = self._job.get(TICK)
@@ -106,9 +108,12 @@ class Telling:
         # A loop that serves one request at a time tells it after the context.
         return max(0, self._context.prompt_cache_count) if self._context is not None else 0
 
-    def _told(self, item: Any) -> Iterator[Event]:
+    def _told(self, item: Any) -> Iterator[EngineEvent]:
         if isinstance(item, Context):
-            self._context = self._context or item
+            if self._context is None:
+                self._context = item
+                self._progress = replace(self._progress, done=self._cached, waits=False)
+                yield self._progress
         elif isinstance(item, tuple):
             self._progress = Progress(
                 min(self._cached + item[0], self._progress.total), self._progress.total
@@ -122,8 +127,9 @@ class Telling:
                 yield Sampled(self._logprob(item))
             # One token's events for one item, so that they stay beside its log probability.
             yield from self._read(tokens=1)
+            yield from self._count()
 
-    def _read(self, tokens: int | None = None) -> Iterator[Event]:
+    def _read(self, tokens: int | None = None) -> Iterator[EngineEvent]:
         events = self._job.reader.take(tokens) if self._job.reader is not None else []
         now = time.monotonic()
         if events:
@@ -133,7 +139,16 @@ class Telling:
             yield self._progress
         yield from events
 
-    def _finished(self) -> Iterator[Event]:
+    def _count(self) -> Iterator[EngineEvent]:
+        """Tell how many tokens there are, if that was not told for a while."""
+        if self._job.reader is None or time.monotonic() - self._counted < TICK:
+            return
+        self._counted = time.monotonic()
+        total = self._progress.total
+        self._progress = Progress(total, total, len(self._job.reader.tokens))
+        yield self._progress
+
+    def _finished(self) -> Iterator[EngineEvent]:
         reader = self._job.reader
         if reader is not None and reader.fault is not None:
             yield from self._failed(GenerationFailed(f"The answer can't be read: {reader.fault}"))
@@ -154,7 +169,7 @@ class Telling:
             reader.reason, usage, stop=reader.stop_string, tokens=reader.exact, closing=closing
         )
 
-    def _failed(self, error: Exception) -> Iterator[Event]:
+    def _failed(self, error: Exception) -> Iterator[EngineEvent]:
         """Close what is open as something cut, then say what went wrong."""
         if self._job.reader is not None:
             yield from self._job.reader.abandon()

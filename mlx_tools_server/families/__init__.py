@@ -4,11 +4,12 @@ Rules of this folder:
 - No I/O and no mlx. A family is recognised by its chat template, never by a name or a path.
 - A row picks a shape and says which of our templates stands in for the family's published one.
 - To add a family, add a row to `FAMILIES`; only a new way of writing calls needs a new shape.
+  docs/adding-a-model-family.md does both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +17,7 @@ from ..grammar.answers import AnswerGrammar, Thought
 from ..grammar.nodes import Engine
 from ..messages import ToolSpec
 from .parser import Begun, Parser, Thinking
-from .shapes import json_grammar, tag_grammar
-from .shapes.tag_call import TagCallParser
+from .shapes import json_grammar, tag_call, tag_grammar
 from .shapes.tag_grammar import CallGrammar
 from .shapes.tag_value import CLOSE, OPEN
 from .shapes.whole_call import ForeignFormat, WholeCallParser
@@ -29,9 +29,26 @@ __all__ = [
     "Family",
     "ForeignFormat",
     "Parser",
+    "Shape",
     "Thinking",
     "detect",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A way of writing calls: how one is written, read, and held to its schema by a grammar.
+
+    `parser` takes the parameter schemas by tool, `first_call_only` and what `Parser` takes; with a
+    `grammar` also `constrained`. Calls of a shape without one are checked afterwards only.
+    """
+
+    write: Callable[[str, Mapping[str, Any]], str]
+    parser: Callable[..., Parser]
+    grammar: Callable[..., CallGrammar | None] | None = None
+
+
+TAG_CALL = Shape(tag_call.write, tag_call.TagCallParser, tag_grammar.calls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +63,7 @@ class Family:
 
     name: str
     marks: tuple[str, ...] = ()
+    shape: Shape = TAG_CALL
     thinking: Thinking | None = None
     template: str = ""
     published: tuple[str, ...] = ()
@@ -73,16 +91,19 @@ class Family:
                 first_call_only=first_call_only,
                 stop=stop,
             )
-        if self.marks and tools:
-            return TagCallParser(
-                {tool.name: tool.parameters for tool in tools},
-                first_call_only=first_call_only,
-                thinking=self.thinking,
-                thought_open=thought_open,
-                stop=stop,
-                constrained=constrained,
-            )
-        return Parser(thinking=self.thinking, thought_open=thought_open, stop=stop)
+        base: dict[str, Any] = {
+            "thinking": self.thinking,
+            "thought_open": thought_open,
+            "stop": stop,
+        }
+        guided = self.shape.grammar is not None
+        # What follows a grammar can't call where calls have none.
+        if not self.marks or not tools or (constrained and not guided):
+            return Parser(**base)
+        if guided:
+            base["constrained"] = constrained
+        schemas = {tool.name: tool.parameters for tool in tools}
+        return self.shape.parser(schemas, first_call_only=first_call_only, **base)
 
     def grammar(
         self,
@@ -111,8 +132,8 @@ class Family:
             "answer": answer,
             "loose": loose,
         }
-        if self.marks:
-            return tag_grammar.calls(tools, engine, strict=strict, **options)
+        if self.marks and self.shape.grammar is not None:
+            return self.shape.grammar(tools, engine, strict=strict, **options)
         if self.form is not None and self.form.name == HERMES:
             return json_grammar.calls(tools, engine, **options)
         return None
@@ -142,12 +163,14 @@ FAMILIES = (
 )
 
 
-def detect(template: str, form: ForeignFormat | None = None) -> tuple[Family, str]:
+def detect(
+    template: str, form: ForeignFormat | None = None, families: Sequence[Family] = FAMILIES
+) -> tuple[Family, str]:
     """Return the family that a chat template belongs to, and why.
 
     `form` is what the engine's own library makes of the model; it counts where no row fits.
     """
-    for family in FAMILIES:
+    for family in families:
         mark = next((mark for mark in family.marks if mark in template), None)
         thinks = family.thinking is None or family.thinking.open in template
         if mark and thinks:

@@ -7,15 +7,19 @@ Rules of this file:
   what follows, since white space that touches a call or a thought is framing.
 - Nothing is lost: what turns out to be no marker, thought or call is said as text.
 - Stop strings count in text and thoughts only, never inside a call.
+- A call that was written faultily and read all the same is noticed, and so is what looks like a
+  call and is none.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from ..events import PartDelta, PartEnded, PartEvent, PartKind, PartStarted
+from ..events import Noticed, ParsedEvent, PartDelta, PartEnded, PartKind, PartStarted
+from ..jsontext import dumps
 from .tape import SPACE, Steps, Tape
 
 
@@ -60,24 +64,26 @@ class Parser:
         self._unclosed = False
         self._stop = tuple(stop)
         self._tape = Tape()
-        self._events: list[PartEvent] = []
+        self._events: list[ParsedEvent] = []
         self._pieces: list[str] = []
         self._open_kind: PartKind | None = None
         self._last_kind: PartKind | None = None
+        # Whether the call that began last was written as it should be, as far as is known.
+        self._plain = False
         self._space: list[str] = []
         self._line_start = True
         self._before = ""
         self._first = self._first_characters()
         self._steps = self._run()
 
-    def feed(self, text: str) -> list[PartEvent]:
+    def feed(self, text: str) -> list[ParsedEvent]:
         """Read more text and return the events that are certain by now."""
         if not self.stopped:
             self._tape.push(text)
             next(self._steps, None)
         return self._flush()
 
-    def close(self, *, cut: bool = False) -> list[PartEvent]:
+    def close(self, *, cut: bool = False) -> list[ParsedEvent]:
         """Read the end of the text; `cut` says that the model was stopped, not finished."""
         self._tape.end(cut=cut)
         next(self._steps, None)
@@ -221,6 +227,29 @@ class Parser:
 
     # Events.
 
+    def _open_call(self, name: str) -> None:
+        """Begin a call; it ends the thought that it stands in, whose own end may follow later."""
+        self._unclosed = self._unclosed or self._thought
+        self._thought = False
+        self._space.clear()
+        self._open("tool_call", name)
+        self._plain = True
+
+    def _mend(self) -> None:
+        """Notice that the call that began last was not written as it should be."""
+        if self._plain:
+            self._plain = False
+            self._notice("repaired")
+
+    def _notice(self, outcome: Literal["repaired", "text"]) -> None:
+        self._events.append(Noticed(outcome))
+
+    def _say_call(self, name: str, arguments: Mapping[str, Any]) -> None:
+        """Pass on a call that is whole."""
+        self._open_call(name)
+        self._pieces.append(dumps(arguments))
+        self._end()
+
     def _open(self, kind: PartKind, name: str = "") -> None:
         if self._open_kind == kind:
             return
@@ -243,7 +272,7 @@ class Parser:
         if text:
             self._events.append(PartDelta(text))
 
-    def _flush(self) -> list[PartEvent]:
+    def _flush(self) -> list[ParsedEvent]:
         self._flush_pieces()
         events, self._events = self._events, []
         return events

@@ -23,6 +23,7 @@ MAX_NAME = 256
 
 SPACE = " \t\r\n"
 _SPACE = re.compile(r"[ \t\r\n]*")
+_JSON = re.compile(r'[{}\[\]"\\]')
 _NAME = re.compile(rf"[^<>\n]{{0,{MAX_NAME}}}")
 
 
@@ -134,3 +135,26 @@ class Tape:
                 return True
             yield
         return False
+
+    def json(self) -> Steps[str]:
+        """Take a JSON object up to its closing brace, or all there is."""
+        pieces: list[str] = []
+        depth, quoted = 0, False
+        while True:
+            pieces.append(self.take_until(_JSON))
+            if self.empty:
+                if self.ended:
+                    return "".join(pieces)
+                yield
+                continue
+            mark = self.take(1)
+            pieces.append(mark)
+            if mark == "\\":
+                yield from self.at_end(0)
+                pieces.append(self.take(1))
+            elif mark == '"':
+                quoted = not quoted
+            elif not quoted:
+                depth += 1 if mark in "{[" else -1
+                if depth == 0:
+                    return "".join(pieces)

@@ -94,7 +94,7 @@ class Grammars:
         matcher = self._build(text, _LIMITS)
         if matcher.is_error():
             raise GrammarError(matcher.get_error().splitlines()[0][:500])
-        grammar = Grammar(matcher, self._tables(), self.words)
+        grammar = Grammar(text, matcher, self._tables(), self.words)
         grammar.warm_up()
         self._kept.put(text, grammar)
         return grammar
@@ -143,9 +143,10 @@ class Grammars:
 
 
 class Grammar:
-    """A compiled grammar."""
+    """A compiled grammar, and its text."""
 
-    def __init__(self, matcher: LLMatcher, tables: LLTokenizer, words: int) -> None:
+    def __init__(self, text: str, matcher: LLMatcher, tables: LLTokenizer, words: int) -> None:
+        self.text = text
         self._matcher = matcher
         self._tables = tables
         self._words = words

@@ -38,6 +38,7 @@ def answers() -> dict[str, Schema]:
     return {
         **_errors(),
         **_about_itself(),
+        **_status(),
         **_chat_answer(),
         **_text_answer(),
         **_messages_answer(),
@@ -82,6 +83,45 @@ def _about_itself() -> dict[str, Schema]:
         "Models": _listed(ref("Model"), first_id=TEXT, last_id=TEXT, has_more=FLAG),
         "LMStudioModel": lm_studio,
         "LMStudioModels": _listed(ref("LMStudioModel")),
+    }
+
+
+def _status() -> dict[str, Schema]:
+    seconds: Schema = {"type": "number", "minimum": 0}
+    counts = ("prompt_tokens", "cached_tokens", "completion_tokens")
+    seen = {"id": TEXT, "when": seconds, "route": TEXT, "client": TEXT, "seconds": seconds}
+    seen |= dict.fromkeys(counts, COUNT)
+    maybe = ("first_token_seconds", "decode_seconds", "tokens_per_second")
+    model = told(name=TEXT, family=TEXT, why=TEXT, template=TEXT, context_length=or_null(COUNT))
+    figures = ("kv_cache", "grammars", "counts", "tokens", "tool_calls")
+    queue = told(waiting=COUNT, in_flight=COUNT)
+    loaded = dict.fromkeys(figures, OBJECT) | {
+        "model": model,
+        "live": many(ref("LiveTurn")),
+        "recent": many(ref("RecentTurn")),
+        "queue": queue,
+        "resting": FLAG,
+        "memory": told(bytes=COUNT, capacity=COUNT),
+    }
+    return {
+        "LiveTurn": told(**seen, phase=words("queued", "prefill", "decode"), done_tokens=COUNT),
+        "RecentTurn": told(
+            **seen,
+            finish=words(*get_args(FinishReason), "error", "cancelled"),
+            reasoning_tokens=COUNT,
+            queued_seconds=seconds,
+            calls=OBJECT,
+            loss=TEXT,
+            **dict.fromkeys(maybe, or_null(seconds)),
+        ),
+        "Status": told(
+            loaded,
+            status=words("loading", "ok", "stopping", "failed"),
+            version=TEXT,
+            now=seconds,
+            uptime_seconds=seconds,
+            clients=OBJECT,
+        ),
     }
 
 

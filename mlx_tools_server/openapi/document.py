@@ -42,8 +42,9 @@ ALWAYS = (400, 401, 403, 404, 405, 408, 414, 431, 503)
 WITH_BODY = (*ALWAYS, 411, 413, 415)
 GENERATING = (*WITH_BODY, 500)
 
-# The answer that is no JSON.
+# The answers that are no JSON.
 FIGURES = "figures"
+PAGE = "page"
 DEBUG = "X-MLX-Tools-Debug"
 RETRY = {"Retry-After": {"description": "Seconds.", "schema": TEXT}}
 TOLD = {DEBUG: {"description": "What is known of the prompt, if it was asked for.", "schema": TEXT}}
@@ -78,7 +79,9 @@ class Route:
 
 
 ROUTES = (
-    Route("get", "/", "root", "Say whether the model answers.", "Health"),
+    Route("get", "/", "root", "Say whether the model answers; browsers get the page.", "Health"),
+    Route("get", "/ui", "page", "Return the status page.", PAGE),
+    Route("get", "/api/status", "status", "Return what the status page shows.", "Status"),
     Route("get", "/health", "health", "Say whether the model answers.", "Health"),
     Route("get", "/livez", "live", "Say whether waiting helps.", "Live"),
     Route("get", "/readyz", "ready", "Say whether requests are taken.", "Health"),
@@ -187,10 +190,14 @@ def _operation(route: Route) -> dict[str, Any]:
 
 
 def _responses(route: Route) -> dict[str, Any]:
-    whole = _json(ref(route.answer) if route.answer not in ("", FIGURES) else OBJECT)
+    whole = _json(ref(route.answer) if route.answer not in ("", FIGURES, PAGE) else OBJECT)
     answer: dict[str, Any] = {"description": "The answer.", "content": whole}
     if route.answer == FIGURES:
         answer["content"] = {"text/plain": {"schema": TEXT}}
+    if route.answer == PAGE:
+        answer["content"] = {"text/html": {"schema": TEXT}}
+    if route.path == "/":
+        answer["content"] = {**whole, "text/html": {"schema": TEXT}}
     if route.streams:
         answer |= {"description": "The answer; with `stream: true`, its events.", "headers": TOLD}
         answer["content"] = {**whole, "text/event-stream": {}}

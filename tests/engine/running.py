@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from mlx_tools_server.config import ServerConfig
 from mlx_tools_server.engine.engine import Engine
-from mlx_tools_server.events import Answer, Event, fold
+from mlx_tools_server.events import Answer, EngineEvent, fold
 from mlx_tools_server.messages import ChatRequest, Message, Options, TextRequest, ToolSpec
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ def chat(*contents: str, **fields: Any) -> ChatRequest:
     return ChatRequest(messages, options=options, **fields)
 
 
-def ask(engine: Engine, *contents: str, **fields: Any) -> Generator[Event, None, None]:
+def ask(engine: Engine, *contents: str, **fields: Any) -> Generator[EngineEvent, None, None]:
     """Return the events of the answer to a conversation."""
     request = chat(*contents, **fields)
     return engine.run(engine.prepare_chat(request), request.options)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlx_tools_server.engine.scripted import write_checkpoint
-from mlx_tools_server.events import Event, PartDelta
+from mlx_tools_server.events import EngineEvent, PartDelta
 
 from .running import answer, ask, running, script
 
@@ -33,7 +33,7 @@ def test_clock_that_is_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         long.close()
 
 
-def _hear_some(events: Generator[Event, None, None]) -> None:
+def _hear_some(events: Generator[EngineEvent, None, None]) -> None:
     for event in events:
         if isinstance(event, PartDelta):
             return

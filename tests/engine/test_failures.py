@@ -16,7 +16,15 @@ import pytest
 from mlx_tools_server.config import ServerConfig
 from mlx_tools_server.engine.engine import Engine
 from mlx_tools_server.engine.scripted import write_checkpoint
-from mlx_tools_server.events import Answer, Event, Failed, PartDelta, PartEnded, Progress, fold
+from mlx_tools_server.events import (
+    Answer,
+    EngineEvent,
+    Failed,
+    PartDelta,
+    PartEnded,
+    Progress,
+    fold,
+)
 
 from .checkpoints import write_fragile
 from .running import CALL, READ, WORDS, answer, ask, running, script, together, wait_idle
@@ -42,7 +50,7 @@ def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         yield made
 
 
-def text_of(events: Sequence[Event]) -> str:
+def text_of(events: Sequence[EngineEvent]) -> str:
     return fold(events).joined("text")
 
 
@@ -66,7 +74,7 @@ def test_failing_requests_do_not_use_up_the_others(fragile: Engine) -> None:
     """However many requests fail beside it one after another, an answer goes on to its end."""
     text = WORDS * 200
     events = ask(fragile, script(text))
-    heard: list[Event] = []
+    heard: list[EngineEvent] = []
     while not heard or not isinstance(heard[-1], PartDelta):
         heard.append(next(events))
 
@@ -122,6 +130,7 @@ def test_retry_says_everything_once(engine: Engine) -> None:
     )
 
     assert failed.failed is not None
+    assert engine.restarts > 0
     assert [alone.parts] * 3 == [got.parts for got in answers]
     assert all(got.finished and alone.finished for got in answers)
     assert {got.finished.usage.completion_tokens for got in answers if got.finished} == {

@@ -17,7 +17,7 @@ from mlx_lm.tokenizer_utils import load
 
 from mlx_tools_server.engine.foreign import MlxLmFormat
 from mlx_tools_server.engine.scripted import write_checkpoint
-from mlx_tools_server.events import Answer, Event, fold
+from mlx_tools_server.events import Answer, EngineEvent, fold
 from mlx_tools_server.families import detect
 from mlx_tools_server.messages import ToolSpec
 
@@ -51,7 +51,7 @@ def form(name: str) -> MlxLmFormat:
 def read(name: str, chunks: list[str], *, tools: bool = True, stop: str = "") -> Answer:
     family, _ = detect("", form(name))
     parser = family.parser((READ,) if tools else (), stop=(stop,) if stop else ())
-    events: list[Event] = []
+    events: list[EngineEvent] = []
     for chunk in chunks:
         events += parser.feed(chunk)
     return fold([*events, *parser.close()])

@@ -20,7 +20,7 @@ from mlx_tools_server.engine.memory import MemoryGuard
 from mlx_tools_server.engine.reader import repeats
 from mlx_tools_server.engine.scripted import write_checkpoint
 from mlx_tools_server.errors import ContextOverflow, MemoryOverflow
-from mlx_tools_server.events import Event, Failed, Finished, PartDelta, fold
+from mlx_tools_server.events import EngineEvent, Failed, Finished, PartDelta, fold
 from mlx_tools_server.messages import Options, ToolSpec
 
 from .running import WORDS, answer, ask, running, script, together, wait_idle
@@ -45,8 +45,8 @@ def small(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]
         yield engine
 
 
-def heard_until_it_speaks(events: Iterator[Event]) -> list[Event]:
-    heard: list[Event] = []
+def heard_until_it_speaks(events: Iterator[EngineEvent]) -> list[EngineEvent]:
+    heard: list[EngineEvent] = []
     while not heard or not isinstance(heard[-1], PartDelta):
         heard.append(next(events))
     return heard

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from mlx_tools_server.engine.reader import Reader
-from mlx_tools_server.events import Answer, PartEnded, PartEvent, fold
-from mlx_tools_server.families import Parser, Thinking
+from mlx_tools_server.events import Answer, Noticed, ParsedEvent, PartEnded, fold
+from mlx_tools_server.families import FAMILIES, Parser, Thinking
+from mlx_tools_server.messages import ToolSpec
 
 pytestmark = pytest.mark.mlx
 
@@ -35,7 +36,7 @@ class Letters:
 class Fragile(Parser):
     """A parser that can't read a certain letter."""
 
-    def feed(self, text: str) -> list[PartEvent]:
+    def feed(self, text: str) -> list[ParsedEvent]:
         """Read more text."""
         if "!" in text:
             raise ValueError("no exclamations")
@@ -50,7 +51,7 @@ def advance(reader: Reader, text: str) -> list[bool]:
     return [reader.advance(END if letter == "$" else ord(letter)) for letter in text]
 
 
-def told(events: Sequence[PartEvent]) -> Answer:
+def told(events: Sequence[ParsedEvent]) -> Answer:
     return fold(events)
 
 
@@ -112,6 +113,19 @@ def test_fault(taken_before: bool) -> None:
     assert told(events).joined("text") == "ab"
     assert events[-1] == PartEnded(complete=False)
     assert made.abandon() == []
+
+
+def test_notice_behind_a_part() -> None:
+    """What is noticed of a call that has ended does not open it again."""
+    run = ToolSpec("run")
+    made = reader(next(one for one in FAMILIES if one.name == "qwen3_coder").parser([run]))
+    advance(made, "<tool_call>\n<function=run>\n</function>\n</function>")
+    made.fault = ValueError("broken")
+
+    events = made.abandon()
+
+    assert isinstance(events[-1], Noticed)
+    assert events.count(PartEnded()) == 1
 
 
 def test_abandon_closes_what_is_open() -> None:

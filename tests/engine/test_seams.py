@@ -19,6 +19,7 @@ from mlx_lm.models import cache as mlx_cache
 from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_model
 
+from mlx_tools_server.about import About
 from mlx_tools_server.connection import Connection
 from mlx_tools_server.engine import contract, layers, sampling, seams
 from mlx_tools_server.engine.contract import CONTRACT, FIELDS, USES, broken_seams
@@ -118,7 +119,7 @@ def _imports(path: Path) -> set[str]:
     return found
 
 
-OURS = set(vars(ToolsHandler)) | set(vars(Connection))
+OURS = set(vars(ToolsHandler)) | set(vars(About)) | set(vars(Connection))
 
 
 def test_handler_inherits_no_route() -> None:
@@ -151,7 +152,8 @@ def test_unreachable_methods(name: str) -> None:
     }
 
     assert {one for one in callers if not one.startswith("do_")} <= OURS | set(UNREACHABLE)
-    assert name not in inspect.getsource(ToolsHandler) + inspect.getsource(Connection)
+    for ours in (ToolsHandler, About, Connection):
+        assert name not in inspect.getsource(ours)
 
 
 BROKEN = [

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mlx_tools_server.events import Answer, PartEvent, fold
+from mlx_tools_server.events import Answer, Noticed, ParsedEvent, PartEnded, PartStarted, fold
 from mlx_tools_server.families import FAMILIES, Family, Parser, Thinking
 from mlx_tools_server.families.shapes.tag_call import TagCallParser
 from mlx_tools_server.messages import ToolSpec
@@ -42,10 +42,37 @@ def pieces(text: str, size: int) -> list[str]:
 
 def read(parser: Parser, parts: Iterable[str], *, cut: bool = False) -> Answer:
     """Feed the parts and fold what comes out."""
-    events: list[PartEvent] = []
+    return fold(told(parser, parts, cut=cut))
+
+
+def told(parser: Parser, parts: Iterable[str], *, cut: bool = False) -> list[ParsedEvent]:
+    """Feed the parts and return what comes out."""
+    events: list[ParsedEvent] = []
     for part in parts:
         events += parser.feed(part)
-    return fold(events + parser.close(cut=cut))
+    return events + parser.close(cut=cut)
+
+
+def outcomes(events: Iterable[ParsedEvent]) -> list[str]:
+    """Return what became of each call, and `text` for what only looked like one, sorted last."""
+    calls: list[str] = []
+    texts = 0
+    in_call = False
+    for event in events:
+        match event:
+            case PartStarted(kind):
+                in_call = kind == "tool_call"
+                calls += ["ok"] if in_call else []
+            case Noticed("repaired"):
+                assert calls[-1] == "ok"
+                calls[-1] = "repaired"
+            case Noticed("text"):
+                texts += 1
+            case PartEnded(complete=False) if in_call:
+                calls[-1] = "cut"
+            case _:
+                pass
+    return calls + texts * ["text"]
 
 
 def read_text(text: str, tools: Sequence[ToolSpec] = TOOLS, size: int = 0) -> Answer:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from mlx_tools_server.events import Answer
+from mlx_tools_server.families import Parser
 
 from ..cases import CASES, Case
 from .reading import CODER, THINKER, TOOLS, pieces, read
@@ -14,16 +15,21 @@ from .reading import CODER, THINKER, TOOLS, pieces, read
 SIZES = (1, 2, 3, 7, 0)
 
 
-def read_case(case: Case, size: int) -> Answer:
-    """Read the model's output of a case with the options of its request."""
+def parser_of(case: Case) -> Parser:
+    """Return a parser with the options of a case's request."""
     thinking = case.options.get("thinking", False)
     tools = () if case.options.get("tool_choice") == "none" else case.tool_specs
-    parser = (THINKER if thinking else CODER).parser(
+    return (THINKER if thinking else CODER).parser(
         tools,
         thought_open=thinking is True,
         first_call_only=case.options.get("parallel_tool_calls") is False,
     )
-    return read(parser, pieces(case.model_output, size), cut=case.engine_finish == "length")
+
+
+def read_case(case: Case, size: int) -> Answer:
+    """Read the model's output of a case with the options of its request."""
+    parts = pieces(case.model_output, size)
+    return read(parser_of(case), parts, cut=case.engine_finish == "length")
 
 
 @pytest.mark.parametrize("size", SIZES)

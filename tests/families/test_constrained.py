@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlx_tools_server.events import PartDelta, PartEvent, fold
+from mlx_tools_server.events import ParsedEvent, PartDelta, fold
 from mlx_tools_server.families import Begun, Parser
 
 from .reading import CODER, FIND, THINKER, TOOLS, calls_of, pieces, read
@@ -118,7 +118,7 @@ def test_values(name: str, whole: bool, tail: str, size: int) -> None:
     """A value of a constrained call ends where its grammar says, or by the parser's own rules."""
     value, let_go = VALUES[name]
     parser = CODER.parser(TOOLS, constrained=whole)
-    events: list[PartEvent] = []
+    events: list[ParsedEvent] = []
     for part in pieces(HEAD + value + tail, size):
         events += parser.feed(part)
         if parser.begun is not None:

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_tools_server.events import PartDelta, PartEnded, PartEvent, PartStarted, fold
+from mlx_tools_server.events import Noticed, ParsedEvent, PartDelta, PartEnded, PartStarted, fold
 from mlx_tools_server.families import Parser
 from mlx_tools_server.families.shapes.tag_call import write
 
 from ..counting import calls_made
-from .reading import CODER, THINKER, TOOLS, calls_of, pieces, read, tag_parser
+from .reading import CODER, THINKER, TOOLS, calls_of, outcomes, pieces, read, tag_parser, told
 
 TAGS = [
     "<tool_call>", "</tool_call>", "<function=run_cmd>", "<function=save_note>", "<function=zz>",
@@ -52,12 +52,13 @@ def cuts(draw: st.DrawFn) -> tuple[str, list[str]]:
 @settings(max_examples=600)
 @given(cuts(), st.booleans())
 def test_chunking(cutting: tuple[str, list[str]], cut: bool) -> None:
-    """However the text is cut, the events fold to the same answer."""
+    """However the text is cut, the events fold to the same answer, whose calls fare the same."""
     text, parts = cutting
     for whole, chopped, single in zip(parsers(), parsers(), parsers(), strict=True):
-        expected = read(whole, [text], cut=cut)
-        assert expected == read(chopped, parts, cut=cut)
-        assert expected == read(single, list(text), cut=cut)
+        expected = told(whole, [text], cut=cut)
+        for events in (told(chopped, parts, cut=cut), told(single, list(text), cut=cut)):
+            assert fold(expected) == fold(events)
+            assert outcomes(expected) == outcomes(events)
 
 
 @settings(max_examples=400)
@@ -70,6 +71,8 @@ def test_order(text: str, cut: bool) -> None:
 
         open_part = False
         for event in events:
+            if isinstance(event, Noticed):
+                continue
             assert isinstance(event, PartStarted) is not open_part or not isinstance(
                 event, PartStarted
             )
@@ -145,10 +148,11 @@ def test_round_trip(name: str, call: tuple[dict[str, Any], dict[str, Any]], size
     """A call that was written is read back as it was, value by value."""
     schema, arguments = call
 
-    answer = read(tag_parser({name: schema}), pieces(write(name, arguments), size))
+    events = told(tag_parser({name: schema}), pieces(write(name, arguments), size))
 
-    assert [(name, arguments)] == calls_of(answer)
-    assert not answer.joined("text")
+    assert [(name, arguments)] == calls_of(fold(events))
+    assert not fold(events).joined("text")
+    assert outcomes(events) == ["ok"]
 
 
 @settings(max_examples=300)
@@ -170,7 +174,7 @@ def test_call_inside_a_value(
 def test_strings_leave_at_once(tokens: list[str]) -> None:
     """All of a string but a newline at its end has left before the next token comes."""
     parser = CODER.parser(TOOLS)
-    events: list[PartEvent] = parser.feed("<tool_call>\n<function=run_cmd>\n<parameter=cmd>\n.")
+    events: list[ParsedEvent] = parser.feed("<tool_call>\n<function=run_cmd>\n<parameter=cmd>\n.")
     so_far = "."
     for token in tokens:
         events += parser.feed(token)

@@ -12,7 +12,7 @@ import pytest
 from mlx_tools_server.families import FAMILIES, Family, detect
 from mlx_tools_server.messages import ToolSpec
 
-from .reading import RUN, calls_of, pieces, read
+from .reading import RUN, calls_of, outcomes, pieces, read, told
 
 
 class BracketSplitter:
@@ -83,6 +83,23 @@ def test_foreign_format(name: str, size: int) -> None:
     assert calls == calls_of(answer)
     assert content == answer.joined("text")
     assert thought == answer.joined("reasoning")
+
+
+OUTCOMES = {
+    "prose": ("Yes [or] no.", []),
+    "two calls in one": ("[[a=1\nb=2]]", ["ok", "ok"]),
+    "a call without its closer": ("[[a=1", ["repaired"]),
+    "a call that can't be read": ("x [[a]] y [[a=1]]", ["ok", "text"]),
+}
+
+
+@pytest.mark.parametrize("size", [1, 2, 0])
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_outcomes(name: str, size: int) -> None:
+    """A foreign call without its closer is repaired; one that can't be read is text."""
+    text, expected = OUTCOMES[name]
+
+    assert expected == outcomes(told(FORM.parser([RUN]), pieces(text, size)))
 
 
 def test_cut_call_is_text() -> None:

@@ -6,6 +6,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import itertools
 import json
@@ -54,14 +55,21 @@ class Browser:
         self._ids = itertools.count(1)
         self._rest = b""
         self._session: str | None = None
+        self._target = ""
+        # What went wrong in the pages so far: exceptions, errors in their consoles.
+        self.problems: list[str] = []
 
     def open(self, url: str) -> None:
-        """Open a page in a new tab, and wait until it is there."""
+        """Open a page in a new tab, and wait until it is there; the tab before is closed."""
         self._session = None
-        target = self._ask("Target.createTarget", url="about:blank")["targetId"]
+        before = self._target
+        self._target = target = self._ask("Target.createTarget", url="about:blank")["targetId"]
+        if before:
+            self._ask("Target.closeTarget", targetId=before)
         attached = self._ask("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
-        self._ask("Page.enable")
+        for domain in ("Page", "Runtime", "Log"):
+            self._ask(f"{domain}.enable")
         self._ask("Page.navigate", url=url)
         while self._next().get("method") != "Page.loadEventFired":
             pass
@@ -72,6 +80,31 @@ class Browser:
         told = self._ask("Runtime.evaluate", expression=script, **options)
         assert "exceptionDetails" not in told, told
         return told["result"].get("value")
+
+    def ask(self, method: str, **params: Any) -> dict[str, Any]:
+        """Return what a command of the protocol comes to, in the page in front."""
+        return self._ask(method, **params)
+
+    def wait(self, script: str) -> Any:
+        """Return what a script comes to, once that is anything but false."""
+        until = time.monotonic() + PATIENCE
+        while not (value := self.run(script)):
+            assert time.monotonic() < until, f"never true: {script}"
+            time.sleep(0.05)
+        return value
+
+    def picture(self, clip: dict[str, float] | None = None) -> bytes:
+        """Return a PNG of what is in view, or of a part of the page."""
+        part = {"clip": clip, "captureBeyondViewport": True} if clip else {}
+        told = self._ask("Page.captureScreenshot", **part)
+        return base64.b64decode(told["data"])
+
+    def view(self, width: int, height: int, scheme: str = "light") -> None:
+        """Give the page in front this size and colour scheme."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self._ask("Emulation.setDeviceMetricsOverride", **size)
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._ask("Emulation.setEmulatedMedia", features=features)
 
     def close(self) -> None:
         """Ask the browser to end."""
@@ -100,7 +133,20 @@ class Browser:
             self._rest += data
         line, _, self._rest = self._rest.partition(b"\0")
         message: dict[str, Any] = json.loads(line)
+        self._note(message)
         return message
+
+    def _note(self, message: dict[str, Any]) -> None:
+        params = message.get("params", {})
+        match message.get("method"):
+            case "Runtime.exceptionThrown":
+                self.problems.append(str(params["exceptionDetails"]))
+            case "Runtime.consoleAPICalled" if params["type"] in ("error", "warning", "assert"):
+                self.problems.append(str(params["args"]))
+            case "Log.entryAdded" if params["entry"]["level"] in ("error", "warning"):
+                self.problems.append(str(params["entry"]))
+            case _:
+                pass
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .live import Live
+from .live import Live, call, tool
 
 pytestmark = pytest.mark.mlx
 
@@ -27,15 +27,21 @@ def test_metrics(live: Live) -> None:
     before = figures(live)
     live.chat("one two three")
     live.client.get("/nothing")
+    faulty = call("run", cmd="ls").removeprefix("<tool_call>\n")
+    live.chat(faulty, tools=[tool("run", cmd="string")])
+    live.chat("<tool_call>\nrun(ls)", tools=[tool("run", cmd="string")])
     after = figures(live)
 
     def more(name: str) -> float:
         return after[name] - before.get(name, 0.0)
 
-    assert more('mlx_tools_turns_total{finish="stop"}') == 1
-    assert more('mlx_tools_http_requests_total{route="chat_completions",status="200"}') == 1
+    assert more('mlx_tools_turns_total{finish="stop"}') == 2
+    assert more('mlx_tools_http_requests_total{route="chat_completions",status="200"}') == 3
     assert more('mlx_tools_http_requests_total{route="none",status="404"}') == 1
     assert more('mlx_tools_tokens_total{kind="completion"}') >= 3
+    assert more('mlx_tools_tool_calls_total{outcome="repaired"}') == 1
+    assert more('mlx_tools_tool_calls_total{outcome="text"}') == 1
+    assert after["mlx_tools_restarts_total"] == 0
     assert after['mlx_tools_kv_bytes{tier="memory"}'] > 0
 
 

@@ -6,7 +6,9 @@ Rules of this file:
   it, and so is a call that is only mentioned: in a line of a code span, or with neither a parameter
   nor an end behind its name.
 - A call once begun is delivered, or cut. What stands in it beside its parameters is said behind it.
-- Closers may be missing, doubled or swapped; none of that loses a call or makes one up.
+- Closers may be missing, doubled or swapped; none of that loses a call or makes one up. Whatever
+  differs from what `write` writes in more than white space is noticed: a call is `repaired`.
+- What begins a line of a text as a call does and is none is noticed as `text`.
 - Where a value ends is told in `tag_value`.
 """
 
@@ -17,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...events import PartEvent
+from ...events import ParsedEvent
 from ...jsontext import dumps
 from ...schema import Parameters, container
 from ..arguments import Arguments
@@ -33,6 +35,7 @@ from .tag_value import (
     PARAMETER,
     Rule,
     Value,
+    is_plain,
     tag_name,
 )
 
@@ -41,7 +44,6 @@ BODY = (PARAMETER, END_PARAMETER, END_FUNCTION, CLOSE, FUNCTION, "{")
 WORD_END = re.compile(r"[ \t\r\n<]")
 # The text of a call that has begun is asked for at every token; more of it comes in no token.
 MAX_BEGUN = 1 << 20
-JSON_MARK = re.compile(r'[{}\[\]"\\]')
 
 
 def write(name: str, arguments: Mapping[str, Any]) -> str:
@@ -57,13 +59,15 @@ def write(name: str, arguments: Mapping[str, Any]) -> str:
 class _Header:
     """What opens a call: `size` characters up to its body; `wrapped` in `<tool_call>` or bare.
 
-    Without a name the body is a JSON object, or the wrapper is empty.
+    Without a name the body is a JSON object, or the wrapper is empty. `plain` ones are written as
+    they should be.
     """
 
     size: int
     name: str = ""
     wrapped: bool = True
     json: bool = False
+    plain: bool = False
 
 
 class TagCallParser(Parser):
@@ -93,7 +97,7 @@ class TagCallParser(Parser):
         self._taken_over = False
         super().__init__(**base)
 
-    def feed(self, text: str) -> list[PartEvent]:
+    def feed(self, text: str) -> list[ParsedEvent]:
         """Read more text and return the events that are certain by now."""
         self._begun = None
         return super().feed(text)
@@ -132,14 +136,17 @@ class TagCallParser(Parser):
         else:
             header = yield from self._bare_header()
         self._name_at = None
+        self._plain = False
         if header is None:
             self._taken_over = False
+            if (yield from self._seems_meant(marker)):
+                self._notice("text")
             return False
         while header is not None:
             wrapped = header.wrapped
             if header.name:
                 self._tape.take(header.size)
-                yield from self._named_call(header.name)
+                yield from self._named_call(header.name, plain=header.plain)
             elif not header.json:
                 self._tape.take(header.size)
                 self._space.clear()
@@ -157,10 +164,9 @@ class TagCallParser(Parser):
         `awaited` says that nothing but a name is missing behind `<function=`.
         """
         tape = self._tape
-        tag = OPEN
-        for _ in range(MAX_REPEATED):
-            if tag != OPEN:
-                break
+        tag, openers = OPEN, 0
+        while tag == OPEN and openers < MAX_REPEATED:
+            openers += 1
             offset = yield from tape.space(offset + len(OPEN))
             tag = yield from tape.literal(offset, (FUNCTION, PARAMETER, CLOSE, OPEN, "{"))
         if tag == "{":
@@ -169,9 +175,12 @@ class TagCallParser(Parser):
             return _Header(offset) if self._line_start else None
         if tag not in (FUNCTION, PARAMETER):
             return None
-        return (yield from self._wrapped_name(tag, offset + len(tag), awaited=awaited))
+        plain = tag == FUNCTION and openers == 1
+        return (yield from self._wrapped_name(tag, offset + len(tag), awaited=awaited, plain=plain))
 
-    def _wrapped_name(self, tag: str, offset: int, *, awaited: bool) -> Steps[_Header | None]:
+    def _wrapped_name(
+        self, tag: str, offset: int, *, awaited: bool, plain: bool
+    ) -> Steps[_Header | None]:
         """Read the name behind this tag, and look whether a call follows it."""
         if tag == FUNCTION and awaited:
             self._name_at = offset
@@ -187,7 +196,8 @@ class TagCallParser(Parser):
             if not (yield from self._tape.literal(body, BODY)):
                 return None
         self._begin(offset, wrapped=True)
-        return _Header(found[1], found[0])
+        plain = plain and is_plain(self._tape, offset, found)
+        return _Header(found[1], found[0], plain=plain)
 
     def _json_header(self, offset: int) -> Steps[_Header | None]:
         quote = yield from self._tape.space(offset + 1)
@@ -217,26 +227,29 @@ class TagCallParser(Parser):
         self._begin(len(FUNCTION), wrapped=False)
         return _Header(found[1], found[0], wrapped=False)
 
+    def _seems_meant(self, marker: str) -> Steps[bool]:
+        """Return whether the marker of what is no call begins a line as that of a call does."""
+        if self._thought or not self._line_start:
+            return False
+        tape = self._tape
+        if marker == FUNCTION:
+            found = yield from tag_name(tape, len(FUNCTION), ())
+            if found is None:
+                return False
+            offset = yield from tape.space(found[1])
+            return bool((yield from tape.literal(offset, (PARAMETER, END_FUNCTION))))
+        newline = yield from tape.literal(len(OPEN), ("\n", "\r\n"))
+        offset = yield from tape.space(len(OPEN))
+        tag = yield from tape.literal(offset, (FUNCTION, PARAMETER, CLOSE, OPEN, "{"))
+        return tag in (FUNCTION, PARAMETER, "{") if tag else bool(newline)
+
     def _behind_call(self, *, wrapped: bool) -> Steps[_Header | None]:
         """Swallow closers, then return what opens the next call of the same wrapper."""
+        wrapped = yield from self._closers(wrapped=wrapped)
+        if self.stopped:
+            return None
         tape = self._tape
-        closers = [CLOSE, END_FUNCTION, END_PARAMETER]
-        if self._thinking:
-            closers.append(self._thinking.close)
-        while True:
-            tape.starved = False
-            offset = yield from tape.space(0)
-            tag = yield from tape.literal(offset, closers)
-            if tag:
-                tape.take(offset + len(tag))
-            elif tape.starved and tape.cut:
-                tape.take_until(None)  # the beginning of a closer
-            wrapped = wrapped and tag != CLOSE
-            if self._first_call_only and self._called and tag in ("", CLOSE):
-                self.stopped = True
-                return None
-            if not tag:
-                break
+        offset = yield from tape.space(0)
         tag = yield from tape.literal(offset, (FUNCTION, "{"))
         if not wrapped or not tag:
             return None
@@ -251,14 +264,40 @@ class TagCallParser(Parser):
         self._begin(offset + len(tag), wrapped=True)
         return _Header(found[1], found[0])
 
+    def _closers(self, *, wrapped: bool) -> Steps[bool]:
+        """Swallow closers; return whether the wrapper is open still."""
+        tape = self._tape
+        thought = () if self._thinking is None else (self._thinking.close,)
+        closers = (CLOSE, END_FUNCTION, END_PARAMETER, *thought)
+        while True:
+            tape.starved = False
+            offset = yield from tape.space(0)
+            tag = yield from tape.literal(offset, closers)
+            if tag:
+                tape.take(offset + len(tag))
+            elif tape.starved and tape.cut:
+                tape.take_until(None)  # the beginning of a closer
+                wrapped = False
+            # One closer is right, and that of a thought is no matter of the call.
+            if tag not in (CLOSE if wrapped else "", *thought):
+                self._mend()
+            wrapped = wrapped and tag != CLOSE
+            if self._first_call_only and self._called and tag in ("", CLOSE):
+                self.stopped = True
+            if not tag or self.stopped:
+                return wrapped
+
     def _begin(self, name_at: int, *, wrapped: bool) -> None:
         self._begun = Begun(self._tape.peek(name_at, MAX_BEGUN), wrapped)
 
     # A call.
 
-    def _named_call(self, name: str) -> Steps[None]:
+    def _named_call(self, name: str, *, plain: bool) -> Steps[None]:
         self._rule.constrained = self._constrained or self._taken_over
-        self._begin_call(name)
+        self._called = True
+        self._open_call(name)
+        if not plain:
+            self._mend()
         arguments = Arguments(self._pieces.append)
         junk: list[str] = []
         complete = yield from self._body(arguments, Parameters(self._tools.get(name, {})), junk)
@@ -268,14 +307,6 @@ class TagCallParser(Parser):
         self._begun = None
         self._taken_over = False
         self._say("".join(junk))
-
-    def _begin_call(self, name: str) -> None:
-        # A call ends the thought that it stands in; the thought's own end may follow later.
-        self._unclosed = self._unclosed or self._thought
-        self._thought = False
-        self._called = True
-        self._space.clear()
-        self._open("tool_call", name)
 
     def _body(self, arguments: Arguments, parameters: Parameters, junk: list[str]) -> Steps[bool]:
         """Read parameters up to the end of the call; return whether the call is whole."""
@@ -288,25 +319,36 @@ class TagCallParser(Parser):
             if tag == PARAMETER:
                 found = yield from tag_name(tape, offset + len(tag), parameters.declared)
                 if found:
-                    tape.take(found[1])
-                    if not (yield from self._value(found[0], arguments, parameters)):
+                    if not (
+                        yield from self._value(offset + len(tag), found, arguments, parameters)
+                    ):
                         return False
                     continue
             elif tag in (END_FUNCTION, END_PARAMETER):
                 tape.take(offset + len(tag))
                 if tag == END_FUNCTION:
                     return True
+                self._mend()
                 continue
             elif tag and (yield from self._ends_call(tag, offset)):
+                self._mend()
                 return True
             if (yield from tape.at_end(offset)):
+                self._mend()  # one that was cut counts as such
                 return not tape.cut
             if tape.starved and tape.cut:
                 tape.take_until(None)  # the beginning of a tag
                 return False
             yield from self._stray(offset, arguments, junk)
 
-    def _value(self, name: str, arguments: Arguments, parameters: Parameters) -> Steps[bool]:
+    def _value(
+        self, offset: int, found: tuple[str, int], arguments: Arguments, parameters: Parameters
+    ) -> Steps[bool]:
+        """Read the value behind a tag whose name was found at the offset."""
+        name, behind = found
+        if not is_plain(self._tape, offset, found):
+            self._mend()
+        self._tape.take(behind)
         argument = arguments.open(name, parameters.type_of(name))
         value = Value(
             self._tape,
@@ -316,7 +358,10 @@ class TagCallParser(Parser):
             lacks=self._lacks,
             rule=self._rule,
         )
-        return (yield from value.read())
+        whole = yield from value.read()
+        if value.unclosed:
+            self._mend()
+        return whole
 
     def _lacks(self, tool: str, name: str) -> bool:
         schema = self._tools.get(tool)
@@ -333,6 +378,7 @@ class TagCallParser(Parser):
     def _stray(self, offset: int, arguments: Arguments, junk: list[str]) -> Steps[None]:
         """Read what stands where a parameter should: all of them as one JSON object, or junk."""
         tape = self._tape
+        self._mend()
         space = tape.take(offset)
         if arguments.seen or not (yield from tape.literal(0, ("{",))):
             junk.append(space + tape.take(1) + tape.take_until(WORD_END))
@@ -340,7 +386,7 @@ class TagCallParser(Parser):
                 yield
                 junk.append(tape.take_until(WORD_END))
             return
-        text = yield from self._json_text()
+        text = yield from self._tape.json()
         values = container(text, ("object",), None)
         if values is None:
             junk.append(space + text)
@@ -352,40 +398,18 @@ class TagCallParser(Parser):
     def _json_call(self, header: _Header) -> Steps[bool]:
         """Read `{"name": …, "arguments": {…}}`; what is no such call is said."""
         before = self._tape.take(header.size)
-        text = yield from self._json_text()
+        text = yield from self._tape.json()
         value = container(text, ("object",), {})
         name = value.get("name")
         arguments = value.get("arguments", value.get("parameters", {}))
         if isinstance(arguments, str):
             arguments = container(arguments, ("object",), None)
         if not isinstance(name, str) or not name or not isinstance(arguments, dict):
+            if not self._thought:
+                self._notice("text")
             self._say(before + text)
             return False
-        self._begin_call(name)
-        self._pieces.append(dumps(arguments))
-        self._end()
+        self._called = True
+        self._say_call(name, arguments)
+        self._mend()
         return True
-
-    def _json_text(self) -> Steps[str]:
-        """Take a JSON object up to its closing brace, or all there is."""
-        tape = self._tape
-        pieces: list[str] = []
-        depth, quoted = 0, False
-        while True:
-            pieces.append(tape.take_until(JSON_MARK))
-            if tape.empty:
-                if tape.ended:
-                    return "".join(pieces)
-                yield
-                continue
-            mark = tape.take(1)
-            pieces.append(mark)
-            if mark == "\\":
-                yield from tape.at_end(0)
-                pieces.append(tape.take(1))
-            elif mark == '"':
-                quoted = not quoted
-            elif not quoted:
-                depth += 1 if mark in "{[" else -1
-                if depth == 0:
-                    return "".join(pieces)

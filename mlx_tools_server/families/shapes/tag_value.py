@@ -60,6 +60,11 @@ def tag_name(tape: Tape, offset: int, known: Container[str]) -> Steps[tuple[str,
     return None
 
 
+def is_plain(tape: Tape, offset: int, found: tuple[str, int]) -> bool:
+    """Return whether this name of a tag is written as it should be."""
+    return tape.peek(offset, found[1]) == f"{found[0]}>"
+
+
 class _Nest:
     """The openers of one kind that a value quotes and that are not closed yet."""
 
@@ -105,7 +110,8 @@ class Value:
     """One value while it is read.
 
     `declared` are the tool's parameters, `seen` those that the call has so far; `lacks` says that
-    a tool is on offer and has no parameter of this name.
+    a tool is on offer and has no parameter of this name. `unclosed` says that it was read, and had
+    no closer of its own.
     """
 
     def __init__(
@@ -124,6 +130,7 @@ class Value:
         self._seen = seen
         self._lacks = lacks
         self._rule = rule
+        self.unclosed = False
         self._newline = ""
         self._tail = ""
         self._empty = True
@@ -150,6 +157,7 @@ class Value:
             if closer is not None:
                 tape.take(len(closer))
                 self._close()
+                self.unclosed = not closer
                 return True
             if tape.starved and tape.cut:
                 tape.take_until(None)  # it may be a closer, so it must not pass as payload
@@ -157,6 +165,7 @@ class Value:
             self._write(tape.take(1))
         if not tape.cut:
             self._close()
+            self.unclosed = True
         return not tape.cut
 
     def _write(self, text: str) -> None:

@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from ...events import PartEvent
-from ...jsontext import dumps
+from ...events import ParsedEvent
 from ...messages import ToolSpec
 from ..parser import Parser
 
@@ -63,19 +62,19 @@ class WholeCallParser(Parser):
         self._thought = thought_open
         self._call_text: list[str] = []
 
-    def feed(self, text: str) -> list[PartEvent]:
+    def feed(self, text: str) -> list[ParsedEvent]:
         """Read more text and return the events that are certain by now."""
         return self._pieces_in(self._splitter.split(text) if not self.stopped else ())
 
-    def close(self, *, cut: bool = False) -> list[PartEvent]:
+    def close(self, *, cut: bool = False) -> list[ParsedEvent]:
         """Read the end of the text; a format without a closing marker ends its call here."""
         events = [] if self.stopped else self._pieces_in([self._splitter.flush()])
         if self._state == "tool" and not self.stopped:
             self._finish_call(closer="", cut=cut)
         return events + super().close(cut=cut)
 
-    def _pieces_in(self, pieces: Sequence[tuple[str, str]]) -> list[PartEvent]:
-        events: list[PartEvent] = []
+    def _pieces_in(self, pieces: Sequence[tuple[str, str]]) -> list[ParsedEvent]:
+        events: list[ParsedEvent] = []
         for state, text in pieces:
             if state != self._state and not self.stopped:
                 self._change(state)
@@ -106,10 +105,10 @@ class WholeCallParser(Parser):
             calls = ()
         if not calls:
             self._thought = False
+            self._notice("text")
             self._say(f"{self._form.opener}{text}{closer}")
         for name, arguments in calls[:1] if self._first_call_only else calls:
-            self._space.clear()
-            self._open("tool_call", name)
-            self._pieces.append(dumps(arguments))
-            self._end()
+            self._say_call(name, arguments)
+            if closer != self._form.closer:
+                self._mend()
             self.stopped = self._first_call_only
