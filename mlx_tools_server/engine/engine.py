@@ -15,6 +15,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
@@ -297,6 +298,7 @@ class Engine(GenerationLoop):
             model.eos,
             plain.max_tokens,
             plain.runaway,
+            wants_logprobs=plain.logprobs,
         )
         if plan is not None and plan.guides:
             reader.guide = Guide(plan, parser, model.vocabulary, self._guided)
@@ -413,10 +415,11 @@ class Engine(GenerationLoop):
         self, job: Job, prompt: Prompt, options: Options, loaded: Sequence[Any]
     ) -> tuple[Any, Any]:
         done = job.reader.tokens if job.reader else []
+        spec = replace(prompt.reader, logprobs=options.top_logprobs is not None)
         sampling, never = options.sampling, prompt.plan.forbidden if prompt.plan else ()
         args = arguments(
             # What other machines get must be plain.
-            spec=(prompt.plan and prompt.plan.texts if self.distributed else job, prompt.reader),
+            spec=(prompt.plan and prompt.plan.texts if self.distributed else job, spec),
             sampling=sampling,
             processors={
                 "logit_bias": {**sampling.logit_bias, **dict.fromkeys(never, NEVER)} or None,
@@ -429,7 +432,7 @@ class Engine(GenerationLoop):
             },
             max_tokens=max(1, prompt.max_tokens - len(done)),
             num_draft_tokens=self._config.num_draft_tokens,
-            logprobs=options.top_logprobs is not None,
+            logprobs=spec.logprobs,
             top_logprobs=options.top_logprobs or 0,
             alone=self.sequential,
         )

@@ -47,7 +47,7 @@ class ReaderSpec:
     """What a reader is made of, in plain values, so that every machine makes the same one.
 
     A `raw` answer is text: neither calls nor thoughts are looked for. One that only repeats itself
-    for `runaway` tokens is cut; 0 lets it go on.
+    for `runaway` tokens is cut; 0 lets it go on. `logprobs` says that somebody looks at them.
     """
 
     tools: tuple[ToolSpec, ...] = ()
@@ -57,6 +57,7 @@ class ReaderSpec:
     raw: bool = False
     max_tokens: int = 1 << 31
     runaway: int = 0
+    logprobs: bool = False
 
 
 class Reader:
@@ -69,7 +70,10 @@ class Reader:
         eos: Collection[int],
         max_tokens: int,
         runaway: int = 0,
+        *,
+        wants_logprobs: bool = False,
     ) -> None:
+        self.wants_logprobs = wants_logprobs
         self.tokens: list[int] = []
         self.end: int | None = None
         self.reason: FinishReason = "stop"

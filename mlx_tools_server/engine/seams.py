@@ -9,6 +9,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
 import threading
@@ -53,6 +54,10 @@ class AnswerReader(Protocol):
     @property
     def guide(self) -> Guide | None:
         """What says which tokens may come, if anything does."""
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether anybody looks at the log probabilities."""
 
     def read_ahead(self, token: int) -> None:
         """Read a token before the loop hands it over, so that the guide knows what follows it."""
@@ -282,7 +287,34 @@ class _Batches(server.BatchGenerator):
 _stock_step = GenerationBatch._step
 
 
+class _Untold:
+    """The log probabilities of a step, where nobody looks at them.
+
+    The loop asks for that of each token, which waits for the forward pass that is on its way, so
+    that nothing else could be done meanwhile.
+    """
+
+    def __getitem__(self, _: int) -> _Untold:
+        return self
+
+    def item(self) -> float:
+        return 0.0
+
+
+_UNTOLD = _Untold()
+
+
+@functools.wraps(_stock_step)
 def _step(self: Any) -> Any:
+    """Take a step of a batch; tell log probabilities to those who want them."""
+    tokens, logprobs = _guided_step(self)
+    wanted = [getattr(reader, "wants_logprobs", True) for reader in self._matchers]
+    # There are none before the first token.
+    pairs = zip(wanted, logprobs, strict=False)
+    return tokens, [one if wants else _UNTOLD for wants, one in pairs]
+
+
+def _guided_step(self: Any) -> Any:
     """Take a step of a batch; answers that have a guide draw from what it allows.
 
     The forward pass is on its way before the tokens before it are read: the guides work meanwhile.

@@ -235,6 +235,19 @@ def test_log_probabilities(engine: Engine) -> None:
     assert all(len(token.top) == 2 and token.logprob <= 0 for token in sampled)
 
 
+def test_log_probabilities_beside_other_answers(engine: Engine) -> None:
+    """Who asks for log probabilities gets all, whether or not the rest of the batch does."""
+    told, untold = together(
+        lambda: answer(engine, script(WORDS), options=Options(top_logprobs=2)),
+        lambda: answer(engine, script(WORDS)),
+    )
+
+    assert "".join(token.text for token in told.logprobs) == told.joined("text")
+    assert told.joined("text") == untold.joined("text") == WORDS
+    assert all(token.logprob > -1 and token.top[1][1] < -1 for token in told.logprobs)
+    assert untold.logprobs == []
+
+
 def test_stop_string(engine: Engine) -> None:
     """A stop string ends the answer and is left out, and what was computed stays cached."""
     prompt = "stop " * 40 + script(WORDS)

@@ -35,7 +35,7 @@ UNREACHABLE = {
     "handle_completion": "runs a generation; only mlx-lm's own do_POST calls it",
 }
 # Of mlx-lm's classes, names of Python's own conventions and of our own base classes.
-PUBLIC = {"__init__", "__call__", "__getattr__", "__name__", "__dict__"}
+PUBLIC = {"__init__", "__call__", "__getattr__", "__getitem__", "__name__", "__dict__"}
 
 
 def listed() -> set[str]:
