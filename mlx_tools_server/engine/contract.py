@@ -178,6 +178,10 @@ USES: dict[str, tuple[Any, str]] = {
         server.ModelProvider,
         "is_distributed model_key draft_model is_batchable tokenizer",
     ),
+    "TokenizerWrapper.detokenizer": (
+        TokenizerWrapper,
+        "copy _detokenizer reset",
+    ),
     "TokenizerWrapper.__len__": (
         TokenizerWrapper,
         "_tokenizer",
@@ -215,11 +219,16 @@ def broken_seams(
             broken.append(f"{owner.__name__} has the fields {found}, not {expected}")
     for name, (owner, expected) in uses.items():
         function = getattr(owner, name.rpartition(".")[2], None)
-        # Where it was replaced by ours, the one behind that.
-        known = set(_names(inspect.unwrap(function).__code__)) if function else set()
+        known = set(_names(_behind(function).__code__)) if function else set()
         gone = [use for use in expected.split() if use not in known]
         broken += [f"{name} does not use {use} any more" for use in gone]
     return broken
+
+
+def _behind(function: Any) -> Any:
+    """Return the function of a property, or the one that ours stands in for."""
+    behind: Any = function.fget if isinstance(function, property) else function
+    return inspect.unwrap(behind)
 
 
 def _names(code: CodeType) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The one place, with `layers` for its KV cache, that touches mlx-lm's private names.
+"""The one place, with `layers` for its KV cache and `steps`, that touches mlx-lm's private names.
 
 Rules of this file:
 - Everything that mlx-lm does not promise (a name with an underscore, a tuple's shape, a module
@@ -9,7 +9,6 @@ Rules of this file:
 
 from __future__ import annotations
 
-import functools
 import gc
 import sys
 import threading
@@ -21,15 +20,14 @@ from typing import Any, Protocol
 
 import mlx.core as mx
 from mlx_lm import load, server
-from mlx_lm.generate import GenerationBatch
 from mlx_lm.server import APIHandler, ModelProvider
 from mlx_lm.server import GenerationContext as Context
 from mlx_lm.tokenizer_utils import NewlineTokenizer, TokenizerWrapper
 
 from .layers import PromptCache
-from .masks import Bits, masked, open_mask
 from .sampling import sampler
 from .slices import Slice
+from .steps import AnswerReader, Guided
 
 __all__ = [
     "APIHandler",
@@ -39,31 +37,6 @@ __all__ = [
     "TokenizerWrapper",
     "load",
 ]
-
-
-class Guide(Protocol):
-    """Says which tokens may come next in one answer."""
-
-    def fill(self, row: Bits) -> bool:
-        """Set the bits of the tokens that are allowed; False, and no bit, if all are."""
-
-
-class AnswerReader(Protocol):
-    """Sees each token of one answer in the generation loop, and may end the answer there."""
-
-    @property
-    def guide(self) -> Guide | None:
-        """What says which tokens may come, if anything does."""
-
-    @property
-    def wants_logprobs(self) -> bool:
-        """Whether anybody looks at the log probabilities."""
-
-    def read_ahead(self, token: int) -> None:
-        """Read a token before the loop hands it over, so that the guide knows what follows it."""
-
-    def advance(self, token: int) -> bool:
-        """Read a token; True ends the answer, and its KV cache is kept."""
 
 
 @dataclass
@@ -132,6 +105,7 @@ class GenerationLoop(server.ResponseGenerator):
 
     def serve_batches(self) -> None:
         """Serve requests until the server stops; an exception leaves it ready to be called anew."""
+        self.model_provider.tokenizer._detokenizer = _Mute()
         _loop.keep = self.prompt_cache.keep_blocks if self._keeps_blocks else None
         self._generate()
 
@@ -284,92 +258,11 @@ class _Batches(server.BatchGenerator):
         return told
 
 
-_stock_step = GenerationBatch._step
-
-
-class _Untold:
-    """The log probabilities of a step, where nobody looks at them.
-
-    The loop asks for that of each token, which waits for the forward pass that is on its way, so
-    that nothing else could be done meanwhile.
-    """
-
-    def __getitem__(self, _: int) -> _Untold:
-        return self
-
-    def item(self) -> float:
-        return 0.0
-
-
-_UNTOLD = _Untold()
-
-
-@functools.wraps(_stock_step)
-def _step(self: Any) -> Any:
-    """Take a step of a batch; tell log probabilities to those who want them."""
-    tokens, logprobs = _guided_step(self)
-    wanted = [getattr(reader, "wants_logprobs", True) for reader in self._matchers]
-    # There are none before the first token.
-    pairs = zip(wanted, logprobs, strict=False)
-    return tokens, [one if wants else _UNTOLD for wants, one in pairs]
-
-
-def _guided_step(self: Any) -> Any:
-    """Take a step of a batch; answers that have a guide draw from what it allows.
-
-    The forward pass is on its way before the tokens before it are read: the guides work meanwhile.
-    """
-    guides = [getattr(reader, "guide", None) for reader in self._matchers]
-    if not any(guides):
-        return _stock_step(self)
-    model, before = self.model, self._next_tokens
-    # A batch that has drawn nothing yet begins with the last tokens of its prompts.
-    drawn = bool(self._next_logprobs)
-
-    def guided(inputs: mx.array, cache: Any) -> mx.array:
-        logits = model(inputs, cache=cache)
-        mx.async_eval(logits)
-        bits = open_mask(len(guides), logits.shape[-1])
-        filled = False
-        for row, (guide, token) in enumerate(zip(guides, before.tolist(), strict=True)):
-            if guide is not None:
-                if drawn:
-                    self._matchers[row].read_ahead(token)
-                filled |= guide.fill(bits[row])
-        return masked(logits, bits) if filled else logits
-
-    self.model = guided
-    try:
-        return _stock_step(self)
-    finally:
-        self.model = model
-
-
-GenerationBatch._step = _step
-
-
 @dataclass
 class LoopArguments(server.GenerationArguments):
     """A request's arguments; `alone` says that it is served alone, and not in a batch."""
 
     alone: bool = False
-
-
-class _Guided:
-    """Does for an answer that is served alone what `_step` does in a batch."""
-
-    def __init__(self, reader: AnswerReader, guide: Guide) -> None:
-        self._reader = reader
-        self._guide = guide
-        self._drawn = False
-
-    def __call__(self, tokens: mx.array, logits: mx.array) -> mx.array:
-        if self._drawn:
-            token: Any = tokens[-1].item()
-            self._reader.read_ahead(token)
-        self._drawn = True
-        bits = open_mask(1, logits.shape[-1])
-        return masked(logits, bits) if self._guide.fill(bits[0]) else logits
 
 
 _stock_processors = server._make_logits_processors
@@ -380,7 +273,7 @@ def _processors(args: Any) -> list[Any]:
     # Who is served alone gets its reader right before.
     reader, _loop.reader = (_loop.reader if args.alone else None), None
     if reader is not None and reader.guide is not None:
-        made.append(_Guided(reader, reader.guide))
+        made.append(Guided(reader, reader.guide))
     return made
 
 
@@ -400,6 +293,21 @@ def backend_of(tokenizer: TokenizerWrapper) -> Any:
     if isinstance(inner, NewlineTokenizer):
         return None
     return getattr(inner, "backend_tokenizer", None)
+
+
+class _Mute:
+    """A detokenizer for the loop, which needs no text: each answer's reader makes its own."""
+
+    last_segment = text = ""
+
+    def reset(self) -> None:
+        """Do nothing."""
+
+    def add_token(self, _: int) -> None:
+        """Do nothing."""
+
+    def finalize(self) -> None:
+        """Do nothing."""
 
 
 class StateMachine:

@@ -11,6 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import codecs
+import copy
 import hashlib
 import json
 import re
@@ -155,7 +156,7 @@ class DetokenizerFactory:
     """Makes detokenizers for one model; the table of its tokens is built once."""
 
     def __init__(self, tokenizer: TokenizerWrapper) -> None:
-        self._tokenizer = tokenizer
+        self._upstream = tokenizer.detokenizer
         self._table: list[bytes] | None = None
         self._strips = False
         backend = backend_of(tokenizer)
@@ -183,7 +184,7 @@ class DetokenizerFactory:
         """
         if self._table is not None:
             return _Table(self._table, strip=self._strips and not continues)
-        return _Upstream(self._tokenizer.detokenizer)
+        return _Upstream(self._upstream)
 
     def text(self, token: int) -> str:
         """Return what one token says by itself."""
@@ -219,7 +220,8 @@ class _Upstream:
     """For all other vocabularies: mlx-lm's own detokenizer."""
 
     def __init__(self, detokenizer: Any) -> None:
-        self._detokenizer = detokenizer
+        self._detokenizer = copy.copy(detokenizer)
+        self._detokenizer.reset()
 
     def add(self, token: int) -> str:
         self._detokenizer.add_token(token)

@@ -21,7 +21,7 @@ from mlx_lm.utils import load_model
 
 from mlx_tools_server.about import About
 from mlx_tools_server.connection import Connection
-from mlx_tools_server.engine import contract, layers, sampling, seams
+from mlx_tools_server.engine import contract, layers, sampling, seams, steps
 from mlx_tools_server.engine.contract import CONTRACT, FIELDS, USES, broken_seams
 from mlx_tools_server.handler import ToolsHandler
 
@@ -69,7 +69,9 @@ def test_contract_is_kept() -> None:
     assert broken_seams() == []
 
 
-@pytest.mark.parametrize("module", [seams, layers, sampling], ids=["seams", "layers", "sampling"])
+@pytest.mark.parametrize(
+    "module", [seams, layers, sampling, steps], ids=["seams", "layers", "sampling", "steps"]
+)
 def test_everything_private_is_listed(module: Any) -> None:
     """Whatever these files touch of mlx-lm's insides stands in the contract."""
     ours = {
@@ -77,12 +79,11 @@ def test_everything_private_is_listed(module: Any) -> None:
             "_stop_wanted",
             "_keeps_blocks",
             "_reader",
-            "_guide",
-            "_drawn",
             "_state",
             "_tokenizer",
         },
         "layers": set(),
+        "steps": {"_reader", "_guide", "_drawn"},
         "sampling": {
             "_vocabulary",
             "_keep",
@@ -106,7 +107,7 @@ def test_only_the_seams_touch_mlx_lm() -> None:
     folder = Path(inspect.getfile(contract)).parent
     importers = {path.name for path in folder.glob("*.py") if "mlx_lm" in _imports(path)}
 
-    assert importers == {"contract.py", "layers.py", "sampling.py", "seams.py"}
+    assert importers == {"contract.py", "layers.py", "sampling.py", "seams.py", "steps.py"}
 
 
 def _imports(path: Path) -> set[str]:
