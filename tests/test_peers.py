@@ -159,6 +159,7 @@ VERDICTS = {
     "within noise": (figure("lower", ours=[100.0], stock=[96.0]), 0),
     "against nothing": (figure("higher", ours=[50.0], stock=[0.0]), -1),
     "ours is nothing": (figure("higher", ours=[0.0], stock=[3.0]), 1),
+    "better in most rounds": (figure("lower", ours=[1.0, 9.0, 5.0], stock=[0.9, 8.0, 20.0]), 1),
     "neither is better": (figure("", ours=[1.0], stock=[9.0]), 0),
     "it doesn't tell": (figure("lower", ours=[1.0], stock=[None]), 0),
     "we don't tell": (figure("lower", ours=[None], stock=[1.0]), 0),
@@ -232,7 +233,7 @@ def test_empty_page() -> None:
     """Without results there is a page that says nothing was lost and nothing won."""
     text = page({}, {})
 
-    assert "No median of another server is better than ours by more than 5%." in text
+    assert "No other server is better than ours by more than 5%." in text
     assert "Nothing." in text
 
 

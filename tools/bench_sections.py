@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlx_tools_server.child import tool
 from tools.bench_client import Answer, ask, ask_at_once, model_of
 from tools.peers import OURS, PEERS, Running, prepare, running, why_not
 
@@ -46,6 +47,8 @@ COUNTED = {
 }
 STREAMS = (1, 4, 16)
 STREAM_TOKENS = 48
+WRITE_TOKENS = 96
+WRITE = tool("write_file", "Write a file.", path="File", content="Text")
 # Long enough for several blocks of any server's cache.
 RESTART_LINES = 80
 # Between the turns of an agent there is a tool that runs; caches are written meanwhile.
@@ -180,10 +183,9 @@ def _two_turns(server: Running, sheet: Sheet, seed: int) -> None:
 
 
 def streams(lab: Lab) -> Sheet:
-    """Several requests at once with a real model: tokens of all, a second."""
-    sheet, names = Sheet(), lab.serving(gguf=True)
-    model, gguf = lab.models["smollm2"], lab.models["gguf"]
-    with running(names, model, lab.folder, gguf=gguf) as servers:
+    """Several requests at once: tokens of all, a second."""
+    sheet, names = Sheet(), lab.serving()
+    with running(names, lab.models["demo"], lab.folder) as servers:
         for name in names:
             _at_once(servers[name], Sheet(), 1, 10**6)
         for i, order in lab.rotated(names):
@@ -195,9 +197,10 @@ def streams(lab: Lab) -> Sheet:
 
 def _at_once(server: Running, sheet: Sheet, count: int, seed: int) -> None:
     name, model = server.peer.name, model_of(server.url)
-    wishes = [prose(1000 * seed + 50 * count + i, 2) for i in range(count)]
+    texts = [prose(1000 * seed + 50 * count + i, 2) for i in range(count)]
+    wishes = [f'Write "{text}" to notes.txt' for text in texts]
     bodies = [
-        chat(model, [{"role": "user", "content": f"{wish}\n\nTell a long story."}], STREAM_TOKENS)
+        chat(model, [{"role": "user", "content": wish}], WRITE_TOKENS, tools=[WRITE])
         for wish in wishes
     ]
     before = server.processor()

@@ -87,7 +87,7 @@ class Peer:
     def shown(self) -> str:
         """The command as a page shows it: without what differs from machine to machine."""
         plain = re.sub(r"\{(bin|site)\}(/\w+)*/", "", self.command)
-        plain = plain.replace("{python}", "python")
+        plain = plain.replace("{python}", "python").replace("{port}", "8080")
         return re.sub(r"\{(\w+)\}", lambda found: found[1].upper(), plain)
 
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from ..child import Child, serving
 from ..chosen import DEMO_MODEL
@@ -25,7 +26,8 @@ from .wishes import whole
 STREAMS = (1, 4, 16)
 TOKENS = 256
 
-Raw = Callable[[Sequence[str]], float]
+# Takes the prompts and how many tokens each answer has; returns seconds.
+Decode = Callable[[Sequence[str], int], float]
 
 
 def run(arguments: Sequence[str], prog: str) -> None:
@@ -37,47 +39,53 @@ def run(arguments: Sequence[str], prog: str) -> None:
     parser.add_argument(
         "--rounds", type=whole, default=REPEATS, help=f"pairs to measure (default: {REPEATS})"
     )
+    parser.add_argument(
+        "--tokens", type=whole, default=TOKENS, help=f"tokens of an answer (default: {TOKENS})"
+    )
     options = parser.parse_args(arguments)
     print(
-        f"Continue texts by {TOKENS} tokens, by mlx-lm's batches alone and over HTTP, in turns.\n"
-        "Microseconds a step (a token of each stream), medians; the difference pair by pair."
+        f"Continue texts by {options.tokens} tokens, by mlx-lm's batches alone and over HTTP, in "
+        "turns.\nMicroseconds a step, which is a token of each stream: medians, and what HTTP took "
+        "more, pair by pair."
     )
-    print(f"{'streams':>8} {'batches':>9} {'HTTP':>9} {'more':>7} {'min':>7} {'max':>7}")
+    print(f"{'streams':>8} {'batches':>9} {'HTTP':>9} {'more':>7} {'least':>7} {'most':>7}")
     flags = ("--model-path", options.model_path, "--no-kv-disk", "--runaway-tokens", "0")
     with ExitStack() as stack:
-        raw = stack.enter_context(_batches(options.model_path))
+        alone = stack.enter_context(_batches(options.model_path))
         child = stack.enter_context(serving(*flags))
         pool = stack.enter_context(ThreadPoolExecutor(max(STREAMS)))
         for streams in STREAMS:
-            print(_row(streams, options.rounds, raw, child, pool))
+            served = partial(_served, child, pool)
+            print(_row(streams, options.rounds, options.tokens, alone, served))
 
 
-def _row(streams: int, rounds: int, raw: Raw, child: Child, pool: ThreadPoolExecutor) -> str:
+def _row(streams: int, rounds: int, tokens: int, alone: Decode, served: Decode) -> str:
     pairs = []
+    step = 1e6 / max(1, tokens - 1)
     for turn in range(rounds + 1):
         texts = [f"Write {turn * 100 + i} words: river, stone," for i in range(streams)]
-        seconds, served = raw(texts), _served(texts, child, pool)
+        pair = alone(texts, tokens) * step, served(texts, tokens) * step
         if turn:  # the first one warms up
-            pairs.append((seconds * 1e6 / (TOKENS - 1), served * 1e6 / (TOKENS - 1)))
-    more = sorted(served - alone for alone, served in pairs)
-    alone, served = (statistics.median(column) for column in zip(*pairs, strict=True))
+            pairs.append(pair)
+    more = sorted(second - first for first, second in pairs)
+    medians = [statistics.median(column) for column in zip(*pairs, strict=True)]
     return (
-        f"{streams:>8} {alone:>9,.0f} {served:>9,.0f} {statistics.median(more):>7,.0f} "
+        f"{streams:>8} {medians[0]:>9,.0f} {medians[1]:>9,.0f} {statistics.median(more):>7,.0f} "
         f"{more[0]:>7,.0f} {more[-1]:>7,.0f}"
     )
 
 
-def _served(texts: Sequence[str], child: Child, pool: ThreadPoolExecutor) -> float:
+def _served(child: Child, pool: ThreadPoolExecutor, texts: Sequence[str], tokens: int) -> float:
     """Return the seconds from the first token of any answer to the last of all."""
-    bodies = [{"prompt": text, "max_tokens": TOKENS, "temperature": 0} for text in texts]
+    bodies = [{"prompt": text, "max_tokens": tokens, "temperature": 0} for text in texts]
     answers = list(pool.map(lambda body: child.ask(body, unseen, "/v1/completions"), bodies))
-    if any(answer.usage["completion_tokens"] < TOKENS for answer in answers):
+    if any(answer.usage["completion_tokens"] < tokens for answer in answers):
         raise StartupError("The model ended its answer early", "Measure another model.")
     return max(answer.seconds for answer in answers) - min(answer.first for answer in answers)
 
 
 @contextmanager
-def _batches(model: str) -> Iterator[Raw]:
+def _batches(model: str) -> Iterator[Decode]:
     """Run mlx-lm's batches in a process of their own until the block ends."""
     command = [sys.executable, "-m", "mlx_tools_server.engine.raw", model]
     with subprocess.Popen(
@@ -87,11 +95,11 @@ def _batches(model: str) -> Iterator[Raw]:
         assert asked is not None
         assert said is not None
 
-        def raw(texts: Sequence[str]) -> float:
-            print(json.dumps([texts, TOKENS]), file=asked, flush=True)
+        def decode(texts: Sequence[str], tokens: int) -> float:
+            print(json.dumps([texts, tokens]), file=asked, flush=True)
             return float(json.loads(said.readline()))
 
         try:
-            yield raw
+            yield decode
         finally:
             asked.close()
