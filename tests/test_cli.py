@@ -107,12 +107,11 @@ def test_interrupt(tmp_path: Path) -> None:
     pipe = tmp_path / "config.toml"
     os.mkfifo(pipe)
     command = [sys.executable, "-m", "mlx_tools_server", "--demo", "--config", str(pipe)]
-    # Opening the pipe waits until the other side, already in main(), reads it.
-    with (
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process,
-        pipe.open("wb"),
-    ):
-        process.send_signal(signal.SIGINT)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        # Opening the pipe waits until the other side, already in main(), opens it. A signal that
+        # comes just before it reads is seen when that returns, as it does at the end of the file.
+        with pipe.open("wb"):
+            process.send_signal(signal.SIGINT)
         output = process.communicate(timeout=60)
 
     assert (process.returncode, output) == (130, (b"", b""))
