@@ -107,7 +107,13 @@ def test_interrupt(tmp_path: Path) -> None:
     pipe = tmp_path / "config.toml"
     os.mkfifo(pipe)
     command = [sys.executable, "-m", "mlx_tools_server", "--demo", "--config", str(pipe)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Tests that run in the background may have it ignored, which children inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         # Opening the pipe waits until the other side, already in main(), opens it. A signal that
         # comes just before it reads is seen when that returns, as it does at the end of the file.
         with pipe.open("wb"):
