@@ -77,7 +77,8 @@ def _grade(server: Running, model: str, cases: Sequence[Mapping[str, Any]], shee
         right = exact = 0
         for case in cases:
             more = {"tools": case["tools"], "stream": way == "streamed"}
-            answer = ask(server.url, chat(model, _script(case["model_output"]), 4096, **more), 60)
+            body = chat(model, _script(case["model_output"]), 4096, **more)
+            answer = ask(server.url, body, CASE_SECONDS)
             got = called(answer)
             if got == case["expected_calls"]:
                 right += 1

@@ -50,13 +50,6 @@ RETRY = {"Retry-After": {"description": "Seconds.", "schema": TEXT}}
 TOLD = {DEBUG: {"description": "What is known of the prompt, if it was asked for.", "schema": TEXT}}
 
 
-# What the id of a new response is good for.
-LINKS = {
-    name: {"operationId": name, "parameters": {"id": "$response.body#/id"}}
-    for name in ("response", "inputItems", "forget")
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Route:
     """One operation; `answer` and `body` are names of schemas."""

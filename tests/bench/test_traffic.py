@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
@@ -11,25 +10,14 @@ from mlx_tools_server.bench.conversation import Call, Conversation, Said
 from mlx_tools_server.bench.dialects import DIALECTS
 from mlx_tools_server.bench.script import FULL_SIZE, MAIN, Agent, scale_for, steps
 from mlx_tools_server.bench.texts import system_prompt, text
-from mlx_tools_server.dialects import chat, messages, responses
-from mlx_tools_server.messages import ChatRequest, Sampling
-from mlx_tools_server.wire import Fields
+
+from ..dialects.reading import read_request
 
 CALLS = (Call("c1", "read_file", '{"path": "a"}'), Call("c2", "list_folder", "{broken"))
 ANSWERS = {
     "text": Said("assistant", "Here."),
     "calls": Said("assistant", "", CALLS, thought="hm", signature="s"),
 }
-
-
-def parsed(dialect: str, body: dict[str, Any]) -> ChatRequest:
-    """Read a request as our server does."""
-    fields = Fields(body)
-    if dialect == "chat":
-        return chat.parse(fields, Sampling())
-    if dialect == "messages":
-        return messages.parse(fields, Sampling())
-    return responses.parse(fields, Sampling(), lambda _: None).chat
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
@@ -39,7 +27,7 @@ def test_requests_are_sound(dialect: str, answer: str) -> None:
     agent = Agent(0.05, "nonce")
     for step in steps():
         body = DIALECTS[dialect].body(agent.conversation(step), "m", 10)
-        request = parsed(dialect, json.loads(json.dumps(body)))
+        request = read_request(dialect, json.loads(json.dumps(body)))
         agent.hear(step, ANSWERS[answer])
 
         assert request.messages[0].role == "system"
@@ -61,7 +49,7 @@ def test_dialects_say_the_same(dialect: str) -> None:
     conversation = Conversation("Be brief.", (), said)
     body = DIALECTS[dialect].body(conversation, "m", 10)
 
-    request = parsed(dialect, body)
+    request = read_request(dialect, body)
 
     assert [message.role for message in request.messages] == [
         *("system", "user", "assistant", "tool", "tool", "user")

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import stat
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,10 @@ import pytest
 
 from mlx_tools_server.bench import recordings
 from mlx_tools_server.config import ServerConfig
-from mlx_tools_server.dialects import chat, messages, responses
 from mlx_tools_server.errors import StartupError
-from mlx_tools_server.messages import Sampling
 from mlx_tools_server.recording import Recorder, Redactor, recorder
-from mlx_tools_server.wire import Fields
 
+from ..dialects.reading import read_request
 from .live import call, serve, tool, user
 
 SECRET = "Heinrich"
@@ -140,16 +137,6 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 
 
-def read(dialect: str, body: Mapping[str, Any]) -> Any:
-    """Read a request as the server does."""
-    fields = Fields(body)
-    if dialect == "chat":
-        return chat.parse(fields, Sampling())
-    if dialect == "messages":
-        return messages.parse(fields, Sampling())
-    return responses.parse(fields, Sampling(), lambda _: None).chat
-
-
 @pytest.mark.parametrize("dialect", BODIES)
 def test_no_content(dialect: str) -> None:
     """What is recorded has none of the words, and is a request of the same form."""
@@ -158,7 +145,7 @@ def test_no_content(dialect: str) -> None:
     made = REDACTOR.body(body)
 
     assert SECRET not in json.dumps(made)
-    before, after = read(dialect, body), read(dialect, made)
+    before, after = read_request(dialect, body), read_request(dialect, made)
     assert [message.role for message in after.messages] == [
         message.role for message in before.messages
     ]
