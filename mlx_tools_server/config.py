@@ -31,6 +31,7 @@ from .options import (
     ORIGINS,
     PATH,
     PORT,
+    REASONING,
     SAMPLER,
     SHARE,
     SIZE,
@@ -213,6 +214,18 @@ class ServerConfig:
         default="calls",
         metadata=option(
             SAMPLING, CONSTRAIN, "--constrain", "calls to their schemas: calls, strict or off"
+        ),
+    )
+    reasoning: str = field(
+        default="auto",
+        metadata=option(
+            SAMPLING, REASONING, "--reasoning", "off: think only for requests that ask for it"
+        ),
+    )
+    thinking_budget: int | None = field(
+        default=None,
+        metadata=option(
+            SAMPLING, COUNT, "--thinking-budget", "most tokens of thought (default: no limit)"
         ),
     )
     decode_concurrency: int = field(

@@ -89,6 +89,18 @@ class OutputFormat:
 
 
 @dataclass(frozen=True, slots=True)
+class ThinkingWish:
+    """How much is to be thought; None leaves it to the model.
+
+    `effort` is a word of the usual scale, `budget` the most tokens of thought in an answer.
+    """
+
+    on: bool | None = None
+    effort: str | None = None
+    budget: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """How the next token is drawn. Penalties look back over their `context_size` tokens."""
 
@@ -138,6 +150,7 @@ class ChatRequest:
     tool_choice: ToolChoice = ToolChoice()
     parallel_tool_calls: bool = True
     output_format: OutputFormat | None = None
+    thinking: ThinkingWish = ThinkingWish()
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     options: Options = Options()
 

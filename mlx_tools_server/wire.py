@@ -30,6 +30,8 @@ MAX_VALUES = 500_000
 MAX_ITEMS = 50_000
 # The most characters of a name or an id: answers repeat some of them, in each chunk.
 MAX_NAME = 1024
+# The most characters of what is sent for the chat template, written as JSON.
+MAX_TEMPLATE_KWARGS = 65_536
 
 _MISSING: Any = object()
 
@@ -252,12 +254,16 @@ def read_max_tokens(body: Fields, *names: str) -> int | None:
 
 
 def read_template_kwargs(body: Fields) -> dict[str, Any]:
-    """Return the variables for the chat template."""
+    """Return the variables for the chat template; which of them it takes is not known here."""
     kwargs = body.mapping("chat_template_kwargs")
     if any(len(name) > 80 for name in kwargs) or len(kwargs) > 100:
         raise BadRequest(
             "chat_template_kwargs may have 100 names of 80 characters at most.",
             param=body.at("chat_template_kwargs"),
+        )
+    if len(to_json(kwargs)) > MAX_TEMPLATE_KWARGS:
+        raise body.wrong(
+            "chat_template_kwargs", f"an object of {MAX_TEMPLATE_KWARGS} characters as JSON at most"
         )
     return dict(kwargs)
 

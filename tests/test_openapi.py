@@ -186,6 +186,13 @@ SAID = [
 ]
 FORMAT = {"type": "json_schema", "json_schema": {"name": "n", "schema": {}, "strict": True}}
 
+WISHES = {
+    "reasoning_effort": "xhigh",
+    "thinking": {"type": "enabled"},
+    "enable_thinking": None,
+    "thinking_budget": 0,
+    "chat_template_kwargs": {"enable_thinking": False, "thinking": None, "date": "today"},
+}
 # Bodies, by the schema that they fit and the parser that takes them.
 GOOD: dict[str, tuple[str, dict[str, Any]]] = {
     "a conversation": ("ChatRequest", {"messages": SAID, "unknown": 1}),
@@ -201,6 +208,8 @@ GOOD: dict[str, tuple[str, dict[str, Any]]] = {
             "top_logprobs": 20,
             "logprobs": True,
             "response_format": FORMAT,
+            **WISHES,
+            "reasoning": {"effort": "max", "enabled": True, "max_tokens": -1},
         },
     ),
     "tools": (
@@ -228,6 +237,14 @@ GOOD: dict[str, tuple[str, dict[str, Any]]] = {
             "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": {}}},
         },
     ),
+    "thoughts": (
+        "MessagesRequest",
+        {
+            "max_tokens": 1,
+            "messages": [USER],
+            "thinking": {"type": "adaptive", "budget_tokens": None, "display": "omitted"},
+        },
+    ),
     "a count": ("CountRequest", {"messages": [USER], "system": [{"type": "text", "text": "x"}]}),
     "items": ("ResponsesRequest", {"input": ITEMS}),
     "tools of all kinds": (
@@ -242,6 +259,8 @@ GOOD: dict[str, tuple[str, dict[str, Any]]] = {
             ],
             "tool_choice": {"type": "function", "name": "f", "namespace": "n"},
             "background": False,
+            **WISHES,
+            "reasoning": {"effort": "ultra", "summary": "auto"},
         },
     ),
 }  # fmt: skip
@@ -268,6 +287,16 @@ BAD: dict[str, tuple[str, dict[str, Any]]] = {
     "no tokens": ("ChatRequest", {"messages": [USER], "max_tokens": 0}),
     "a bias": ("ChatRequest", {"messages": [USER], "logit_bias": {"a": 1}}),
     "a template": ("ChatRequest", {"messages": [USER], "chat_template": ""}),
+    "reasoning as a word": ("ChatRequest", {"messages": [USER], "reasoning": "high"}),
+    "a switch as a word": ("ResponsesRequest", {"input": "x", "enable_thinking": "no"}),
+    "a budget as a word": (
+        "MessagesRequest",
+        {"max_tokens": 1, "messages": [USER], "thinking": {"budget_tokens": "many"}},
+    ),
+    "a template's switch as a word": (
+        "ChatRequest",
+        {"messages": [USER], "chat_template_kwargs": {"enable_thinking": "no"}},
+    ),
     "a tool's name": ("ChatRequest", {"messages": [USER], "tools": [{"function": {"name": "<"}}]}),
     "two prompts": ("TextRequest", {"prompt": ["x", "y"]}),
     "a suffix": ("TextRequest", {"prompt": "x", "suffix": "y"}),

@@ -28,13 +28,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from mlx_tools_server import __version__, errors, events
 from mlx_tools_server.cli import COMMANDS
 from mlx_tools_server.config import OPTIONS, PROG, ServerConfig
-from mlx_tools_server.families import FAMILIES
+from mlx_tools_server.families import FAMILIES, Family
 from mlx_tools_server.flags import build_parser
 from mlx_tools_server.kv import DiskTier, MemoryTier, Store, seed
 from mlx_tools_server.metrics import Metrics
 from mlx_tools_server.openapi import description
 from mlx_tools_server.options import SWITCH, Option
 from mlx_tools_server.sources import CONFIG_ENV, env_name
+from tools.family_figures import OUTCOMES, TOKENS, cases, conversations, streamed
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "reference"
@@ -231,12 +232,12 @@ def event_page() -> str:
 
 def families() -> str:
     """Return the page of the families."""
-    rows = (
+    about = (
         (
             code(family.name),
             ", ".join(code(mark.replace("\n", "\\n")) for mark in dict.fromkeys(_marks(family))),
+            ", ".join(map(code, family.also)),
             code(family.thinking.open) if family.thinking else "",
-            "yes" if family.shape.grammar else "no",
             code(f"chat_templates/{family.template}.jinja") if family.template else "",
         )
         for family in FAMILIES
@@ -247,8 +248,27 @@ def families() -> str:
         "Where none does, mlx-lm's own parser reads whole calls, if it knows the model. The banner "
         "at the start says which family it is, and why. "
         "[Adding a model family](../adding-a-model-family.md) adds a row.\n",
-        table("family | marks | thoughts | calls held to their schema | our template", rows),
+        table("family | one of these marks | and all of these | thoughts | our template", about),
+        "## What each can do\n",
+        f"Pieces: in how many an argument of {TOKENS} tokens reaches the client. Held to its "
+        "schema: whether a call can be nothing but valid, and `tool_choice` can demand one. Cases: "
+        "what models of the family say, right or faulty, that is read as it should be, at 1, 2, 3 "
+        "and 7 characters at a time and whole. Conversations: awkward but legal ones that its chat "
+        "template takes as they are, or after a rewriting that loses no text.\n",
+        table(
+            "family | shape | pieces | held to its schema | cases | conversations",
+            map(_figures, FAMILIES),
+        ),
     )
+
+
+def _figures(family: Family) -> Iterable[str]:
+    good, all_cases = cases(family)
+    came = conversations(family)
+    rendered = ", ".join(f"{came[what]} {word}" for what, word in OUTCOMES.items() if what in came)
+    held = "yes" if family.shape.grammar else "no"
+    shape = family.shape.name
+    return code(family.name), shape, str(streamed(family)), held, f"{good} of {all_cases}", rendered
 
 
 def _marks(family: Any) -> Iterator[str]:

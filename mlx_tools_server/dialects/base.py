@@ -22,8 +22,6 @@ KEEPALIVE = b": keepalive\n\n"
 
 # More tools than any client offers; each of them becomes a part of a grammar.
 MAX_TOOLS = 2048
-# Templates know three efforts: low, medium and high. What isn't listed is left to them.
-EFFORTS: Mapping[str, str] = {"minimal": "low", "xhigh": "high", "max": "high"}
 # Claude Code's line differs from session to session and stands before all else in the prompt.
 _BILLING = re.compile(r"^x-anthropic-billing-header:.*\n?", re.MULTILINE | re.IGNORECASE)
 

@@ -38,7 +38,7 @@ from ..messages import (
     ToolChoice,
     ToolSpec,
 )
-from ..wire import Fields, read_max_tokens, read_options, read_template_kwargs, sse
+from ..wire import Fields, read_max_tokens, read_options, sse
 from .base import (
     DONE,
     KEEPALIVE,
@@ -54,6 +54,7 @@ from .base import (
     read_tool_name,
     system_text,
 )
+from .wishes import read_thinking
 
 ROLES: Mapping[str, Role] = {
     "system": "system",
@@ -83,13 +84,15 @@ def parse(body: Fields, defaults: Sampling) -> ChatRequest:
         raise BadRequest("messages must not be empty.", param="messages")
     tools = tuple(map(_tool, body.objects("tools", ())))
     check_tools(tools)
+    thinking, template_kwargs = read_thinking(body)
     return ChatRequest(
         messages=messages,
         tools=tools,
         tool_choice=_tool_choice(body, tools),
         parallel_tool_calls=body.flag("parallel_tool_calls", True),
         output_format=read_format(body, "response_format"),
-        template_kwargs=_template_kwargs(body),
+        thinking=thinking,
+        template_kwargs=template_kwargs,
         options=read_options(
             body,
             defaults,
@@ -107,12 +110,6 @@ def _max_tokens(body: Fields) -> int | None:
 def _top_logprobs(body: Fields) -> int | None:
     top = body.integer("top_logprobs", 0, 0, 20)
     return int(top) if body.flag("logprobs", False) else None
-
-
-def _template_kwargs(body: Fields) -> dict[str, Any]:
-    kwargs = read_template_kwargs(body)
-    effort = body.name("reasoning_effort", None)
-    return kwargs if effort is None else {"reasoning_effort": effort, **kwargs}
 
 
 def _tool(fields: Fields) -> ToolSpec:

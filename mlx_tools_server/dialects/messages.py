@@ -36,7 +36,6 @@ from ..jsontext import dumps, loads
 from ..messages import ChatRequest, Message, Options, Sampling, ToolCall, ToolChoice, ToolSpec
 from ..wire import MAX_TOKENS, Fields, read_sampling, read_stop
 from .base import (
-    EFFORTS,
     NotText,
     check_tools,
     failed,
@@ -45,8 +44,8 @@ from .base import (
     read_tool_name,
     system_text,
 )
+from .wishes import read_messages_thinking
 
-THINKING = {"enabled": True, "disabled": False}
 STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 ERROR_TYPES = {
     401: "authentication_error",
@@ -113,7 +112,7 @@ def _request(body: Fields, options: Options) -> ChatRequest:
         tool_choice=_tool_choice(choice, tools),
         parallel_tool_calls=not choice.flag("disable_parallel_tool_use", False),
         output_format=read_format(body.object("output_config", {}), "format"),
-        template_kwargs=_template_kwargs(body),
+        thinking=read_messages_thinking(body),
         options=options,
     )
 
@@ -152,17 +151,6 @@ def _tool_choice(choice: Fields, tools: Sequence[ToolSpec]) -> ToolChoice:
             return ToolChoice("named", name)
         case _:
             raise choice.wrong("type", "'auto', 'any', 'tool' or 'none'")
-
-
-def _template_kwargs(body: Fields) -> dict[str, Any]:
-    kwargs: dict[str, Any] = {}
-    thinking = body.object("thinking", {}).text("type", "")
-    if thinking in THINKING:
-        kwargs["enable_thinking"] = THINKING[thinking]
-    config = body.object("output_config", {})
-    if effort := config.name("effort", ""):
-        kwargs["reasoning_effort"] = EFFORTS.get(effort, effort)
-    return kwargs
 
 
 class _Reader:

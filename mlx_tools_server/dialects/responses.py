@@ -19,9 +19,8 @@ from typing import Any, TypeAlias
 from ..errors import BadRequest
 from ..jsontext import dumps
 from ..messages import ChatRequest, Message, Role, Sampling, ToolCall, ToolChoice, ToolSpec
-from ..wire import Fields, read_max_tokens, read_options, read_template_kwargs
+from ..wire import Fields, read_max_tokens, read_options
 from .base import (
-    EFFORTS,
     Arguments,
     check_tools,
     read_format,
@@ -29,6 +28,7 @@ from .base import (
     read_tool_name,
     system_text,
 )
+from .wishes import read_thinking
 
 Item: TypeAlias = Mapping[str, Any]
 # Gives the items of an earlier response, and of all before it; None if they are unknown.
@@ -96,13 +96,15 @@ def parse(body: Fields, defaults: Sampling, recall: Recall) -> ResponsesRequest:
     options = read_options(
         body, defaults, max_tokens=read_max_tokens(body, "max_output_tokens"), top_logprobs=None
     )
+    thinking, template_kwargs = read_thinking(body)
     chat = ChatRequest(
         messages=_messages(body, earlier, items),
         tools=tuple(tool for tool, _ in tools.values()),
         tool_choice=_tool_choice(body, tools),
         parallel_tool_calls=body.flag("parallel_tool_calls", True),
         output_format=read_format(body.object("text", {}), "format"),
-        template_kwargs=_template_kwargs(body),
+        thinking=thinking,
+        template_kwargs=template_kwargs,
         options=options,
     )
     reasoning = body.object("reasoning", {})
@@ -394,16 +396,6 @@ def _tool_choice(body: Fields, names: Collection[str]) -> ToolChoice:
             return ToolChoice("required")
         case _:
             raise body.wrong("tool_choice", "'auto', 'none', 'required' or one of the tools")
-
-
-def _template_kwargs(body: Fields) -> dict[str, Any]:
-    kwargs = read_template_kwargs(body)
-    effort = body.object("reasoning", {}).name("effort", None)
-    if effort is None:
-        return kwargs
-    if effort == "none":
-        return {"enable_thinking": False, **kwargs}
-    return {"reasoning_effort": EFFORTS.get(effort, effort), **kwargs}
 
 
 def _echo(body: Fields, chat: ChatRequest) -> dict[str, Any]:

@@ -183,6 +183,7 @@ def check_template(
             origin,
             variables={**_special(info.path), "enable_thinking": True, **config.chat_template_args},
             control_tokens=control_tokens(source, added, extra),
+            call_id=family.call_id,
         )
     except StartupError as error:
         return None, Finding("template", "problem", error.problem, error.remedy)

@@ -300,8 +300,9 @@ class Engine(GenerationLoop):
             plain.runaway,
             wants_logprobs=plain.logprobs,
         )
-        if plan is not None and plan.guides:
-            reader.guide = Guide(plan, parser, model.vocabulary, self._guided)
+        budget = plain.thought_budget
+        if budget is not None or (plan is not None and plan.guides):
+            reader.guide = Guide(plan, parser, model.vocabulary, self._guided, budget)
         return reader
 
     def _end(self, reason: str) -> None:

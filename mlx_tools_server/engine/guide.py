@@ -5,12 +5,15 @@ Rules of this file:
   allowed again, and the call is checked afterwards like any other.
 - A grammar of the whole answer holds from its first token on. One of its calls takes over when a
   call has certainly begun, and lets go when it has ended: text is never touched.
+- A thought whose budget is spent ends with the next token, unless a grammar can't let it end yet.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+
+import numpy as np
 
 from ..counters import Counters
 from ..families import Parser
@@ -53,18 +56,42 @@ class PlanTexts:
     bare: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ThoughtBudget:
+    """The most tokens that the thoughts of an answer have; the last of them are the `closer`."""
+
+    tokens: int
+    closer: tuple[int, ...]
+
+
 class Guide:
     """Says which tokens may come next in one answer."""
 
-    def __init__(self, plan: Plan, parser: Parser, vocabulary: int, counters: Counters) -> None:
-        self._plan = plan
+    def __init__(
+        self,
+        plan: Plan | None,
+        parser: Parser,
+        vocabulary: int,
+        counters: Counters,
+        budget: ThoughtBudget | None = None,
+    ) -> None:
+        self._plan = plan = plan or Plan()
         self._parser = parser
         self._bits = open_mask(1, vocabulary)[0]
         self._counters = counters
         self._matcher = plan.whole.matcher() if plan.whole is not None else None
+        self._budget = budget
+        self._thinking = parser.thinking
+        # Tokens of thought so far; of the closer, those that came, and whether the next one must.
+        self._thought = self._closed = 0
+        self._closes = False
 
     def read(self, token: int) -> None:
         """Hear a token that the parser has read."""
+        self._thought += self._thinking
+        self._thinking = self._parser.thinking
+        self._closed = self._closed + 1 if self._closes and self._thinking else 0
+        self._closes = False
         if self._matcher is not None:
             self._matcher.consume(token)
             self._settle(self._matcher)
@@ -81,17 +108,33 @@ class Guide:
     def fill(self, row: Bits) -> bool:
         """Set the bits of the tokens that may come next; return False, and set none, if all may."""
         matcher = self._matcher
-        if matcher is None:
+        if matcher is not None:
+            matcher.mask(self._bits)
+            if matcher.failed:
+                self._settle(matcher)
+                matcher = None
+            else:
+                # Logits are often wider than the vocabulary.
+                shared = min(len(row), len(self._bits))
+                row[:shared] = self._bits[:shared]
+                row[shared:] = 0
+        return self._end_thought(row) or matcher is not None
+
+    def _end_thought(self, row: Bits) -> bool:
+        """Leave only what ends the thought, where its budget is spent and that may come."""
+        budget = self._budget
+        if budget is None or not self._thinking:
             return False
-        matcher.mask(self._bits)
-        if matcher.failed:
-            self._settle(matcher)
+        rest = budget.closer[self._closed :] or budget.closer
+        if self._thought < budget.tokens - len(rest):
             return False
-        # Logits are often wider than the vocabulary.
-        shared = min(len(row), len(self._bits))
-        row[:shared] = self._bits[:shared]
-        row[shared:] = 0
-        return True
+        word, bit = divmod(rest[0], 32)
+        only = row.view(np.uint32)[word] & np.uint32(1 << bit)
+        self._closes = bool(only)
+        if self._closes:
+            row[:] = 0
+            row.view(np.uint32)[word] = only
+        return self._closes
 
     def close(self) -> None:
         """Hear that the answer has ended."""

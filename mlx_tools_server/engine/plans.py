@@ -180,7 +180,7 @@ class Plans:
     def _openers(self) -> tuple[int, ...]:
         """Return the tokens that open a call by themselves."""
         family, grammars = self._model.family, self.grammars
-        openers = family.control_texts[:1] or ((family.form.opener,) if family.form else ())
+        openers = (family.form.opener,) if family.form else family.shape.openers
         ids = grammars.controls.ids if grammars is not None else {}
         return tuple(ids[text] for text in openers if text in ids)
 

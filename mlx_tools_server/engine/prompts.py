@@ -8,21 +8,25 @@ Rules of this file:
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from ..config import ServerConfig
 from ..errors import BadRequest, ContextOverflow, MemoryOverflow
 from ..jsontext import dumps
-from ..messages import ChatRequest, Message, Options, TextRequest
+from ..messages import ChatRequest, Message, Options, TextRequest, ThinkingWish
 from ..sentinels import Piece
-from .guide import Plan
+from .guide import Plan, ThoughtBudget
 from .kv import SIDE_TOKENS
 from .losses import common_length
 from .memory import MemoryGuard
 from .plans import Plans
 from .provider import LoadedModel
 from .reader import ReaderSpec
+
+log = logging.getLogger(__name__)
 
 # A user's first message that has nothing in common with any other.
 _NEVER_SAID = "\ue100"
@@ -76,6 +80,8 @@ class Prompts:
         self._marks_system = marks_system
         self._most = config.max_tokens
         self._runaway = config.runaway_tokens
+        self._thinking_budget = config.thinking_budget
+        self._told = False
         self._room = guard.most_tokens if guard is not None else None
         limits = [most for most in (model.context_length, self._room) if most is not None]
         self._limit = min(limits, default=config.max_queued_tokens)
@@ -89,6 +95,7 @@ class Prompts:
         spec = ReaderSpec(
             tools=request.callable_tools,
             thought_open=model.thought_open(pieces),
+            thought_budget=self._budget(request.thinking),
             first_call_only=not request.parallel_tool_calls,
             stop=request.options.stop,
         )
@@ -144,18 +151,36 @@ class Prompts:
         return ContextOverflow(size, self._limit)
 
     def _rendered(self, request: ChatRequest) -> list[Piece]:
+        return self._render(request, request.messages)
+
+    def _render(self, request: ChatRequest, messages: Sequence[Message]) -> list[Piece]:
         return self._model.template.render(
-            request.messages, request.listed_tools, request.template_kwargs
+            messages, request.listed_tools, request.template_kwargs, thinking=request.thinking
         )
+
+    def _budget(self, wish: ThinkingWish) -> ThoughtBudget | None:
+        """Return the limit of thought; None if there is none, or none can be kept to."""
+        tokens, closer = wish.budget or self._thinking_budget, self._model.thought_closer
+        if tokens is None or wish.on is False:
+            return None
+        if self._plans is not None and closer:
+            return ThoughtBudget(tokens, closer)
+        if not self._told:
+            self._told = True
+            log.info(
+                "Thinking budgets are ignored: %s.",
+                "with a draft model nothing is constrained"
+                if closer
+                else "it is not known how this model ends a thought, if it has any",
+            )
+        return None
 
     def _system_tokens(self, request: ChatRequest, ids: tuple[int, ...]) -> int:
         """Return how many tokens stand before anything that was said, where a mark is of use."""
         if not self._marks_system:
             return 0
         leading = tuple(takewhile(lambda message: message.role == "system", request.messages))
-        pieces = self._model.template.render(
-            (*leading, Message("user", _NEVER_SAID)), request.listed_tools, request.template_kwargs
-        )
+        pieces = self._render(request, (*leading, Message("user", _NEVER_SAID)))
         return common_length(ids, tuple(self._model.encoder.encode(pieces)))
 
     def _prompt(self, ids: list[int], options: Options, spec: ReaderSpec) -> Prompt:

@@ -16,14 +16,25 @@ from typing import Any
 from ..config import ServerConfig
 from ..errors import BadRequest
 from ..families import Family, detect
-from ..messages import Message, ToolSpec
+from ..messages import Message, ThinkingWish, ToolSpec
 from ..sentinels import Piece
-from ..templates import ChatTemplate, control_tokens, opens_thought, plain_dicts, replacement
+from ..templates import (
+    ChatTemplate,
+    check_variables,
+    control_tokens,
+    opens_thought,
+    plain_dicts,
+    replacement,
+)
+from ..thinking import Switches, settled
 from .foreign import MlxLmFormat
 from .seams import ModelProvider, TokenizerWrapper, load
 from .tokens import DetokenizerFactory, PromptEncoder
 
 log = logging.getLogger(__name__)
+
+# mlx-lm gives this switch the name that a model's own code has for it.
+_FOREIGN = Switches(flags={"enable_thinking": (True, False)})
 
 
 class PinnedProvider(ModelProvider):
@@ -64,15 +75,25 @@ class PinnedProvider(ModelProvider):
 
 @dataclass(frozen=True, slots=True)
 class ForeignTemplate:
-    """A model that renders its prompts by code of its own, or has no template at all."""
+    """A model that renders its prompts by code of its own, or has no template at all.
+
+    `thinks` is whether it does so where nobody wishes anything.
+    """
 
     tokenizer: TokenizerWrapper
     origin: str
+    thinks: bool = True
 
     def render(
-        self, messages: Sequence[Message], tools: Sequence[ToolSpec], kwargs: Mapping[str, Any]
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[ToolSpec],
+        kwargs: Mapping[str, Any],
+        *,
+        thinking: ThinkingWish,
     ) -> list[Piece]:
-        """Return the prompt of this conversation."""
+        """Return the prompt of this conversation; `kwargs` can't say anything to it."""
+        check_variables(kwargs, ())
         if not self.tokenizer.has_chat_template:
             raise BadRequest(
                 "This model has no chat template, so it can't hold a conversation. Use "
@@ -80,8 +101,9 @@ class ForeignTemplate:
                 param="messages",
             )
         plain = plain_dicts(messages, tools)
+        variables = _FOREIGN.variables(settled(thinking, self.thinks))
         text = self.tokenizer.apply_chat_template(
-            plain[0], tools=plain[1], add_generation_prompt=True, tokenize=False, **kwargs
+            plain[0], tools=plain[1], add_generation_prompt=True, tokenize=False, **variables
         )
         return [Piece(text, literal=False)]
 
@@ -91,13 +113,17 @@ class ForeignTemplate:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """How to talk to the loaded model; made in the generation thread, read by all."""
+    """How to talk to the loaded model; made in the generation thread, read by all.
+
+    `thought_closer` are the tokens that end a thought; none if it has no thoughts.
+    """
 
     name: str
     family: Family
     why: str
     template: ChatTemplate | ForeignTemplate
     thought_tags: tuple[str, str] | None
+    thought_closer: tuple[int, ...]
     encoder: PromptEncoder
     detokenizers: DetokenizerFactory
     eos: frozenset[int]
@@ -118,7 +144,7 @@ def describe(provider: PinnedProvider, config: ServerConfig, name: str) -> Loade
     tokenizer: TokenizerWrapper = provider.tokenizer
     source = template_source(tokenizer)
     form = MlxLmFormat(tokenizer)
-    family, why = detect(source, form)
+    family, why = detect(source, form, thinks=tokenizer.has_thinking)
     encoder = PromptEncoder(tokenizer)
     tags = None
     if family.thinking:
@@ -131,6 +157,7 @@ def describe(provider: PinnedProvider, config: ServerConfig, name: str) -> Loade
         why=why,
         template=_template(source, tokenizer, family, encoder, tags, config),
         thought_tags=tags,
+        thought_closer=tuple(encoder.encode([Piece(tags[1], literal=False)])) if tags else (),
         encoder=encoder,
         detokenizers=DetokenizerFactory(tokenizer),
         eos=frozenset(tokenizer.eos_token_ids),
@@ -157,7 +184,7 @@ def _template(
     config: ServerConfig,
 ) -> ChatTemplate | ForeignTemplate:
     if not source:
-        return ForeignTemplate(tokenizer, "the model's own code")
+        return ForeignTemplate(tokenizer, "the model's own code", config.reasoning != "off")
     origin = "--chat-template" if config.chat_template else "the model's"
     ours = replacement(source, family.published, family.template)
     if ours is not None and not config.chat_template:
@@ -174,6 +201,8 @@ def _template(
         variables=variables,
         control_tokens=control_tokens(source, encoder.added, [*markers, *family.control_texts]),
         keep_thoughts=config.history_thinking == "preserve",
+        thinks=config.reasoning != "off",
+        call_id=family.call_id,
     )
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from ..events import FinishReason, Noticed, ParsedEvent, PartEnded
 from ..families import Parser
 from ..messages import ToolSpec
-from .guide import Guide
+from .guide import Guide, ThoughtBudget
 from .tokens import Detokenizer
 
 log = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ class ReaderSpec:
 
     tools: tuple[ToolSpec, ...] = ()
     thought_open: bool = False
+    thought_budget: ThoughtBudget | None = None
     first_call_only: bool = False
     stop: tuple[str, ...] = ()
     raw: bool = False

@@ -18,29 +18,30 @@ MAX_UNDECIDED = 64
 
 
 class Arguments:
-    """The object; `seen` are the names it has so far."""
+    """The object; `seen` are the names it has so far, and `emit` passes its JSON on."""
 
     def __init__(self, emit: Callable[[str], None]) -> None:
-        self._emit = emit
+        self.emit = emit
         self.seen: set[str] = set()
 
     def open(self, name: str, value_type: ValueType) -> Argument:
         """Begin the argument of this name."""
-        self._key(name)
-        return Argument(self._emit, value_type)
+        self.key(name)
+        return Argument(self.emit, value_type)
 
     def add_all(self, values: Mapping[str, Any]) -> None:
         """Add arguments whose values are known."""
         for name, value in values.items():
-            self._key(name)
-            self._emit(dumps(value))
+            self.key(name)
+            self.emit(dumps(value))
 
     def close(self) -> None:
         """End the object; one without arguments is `{}`."""
-        self._emit("}" if self.seen else "{}")
+        self.emit("}" if self.seen else "{}")
 
-    def _key(self, name: str) -> None:
-        self._emit(f"{', ' if self.seen else '{'}{dumps(name)}: ")
+    def key(self, name: str) -> None:
+        """Begin the argument of this name, whose value is then emitted as JSON."""
+        self.emit(f"{', ' if self.seen else '{'}{dumps(name)}: ")
         self.seen.add(name)
 
 

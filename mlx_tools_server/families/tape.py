@@ -30,17 +30,18 @@ _NAME = re.compile(rf"[^<>\n]{{0,{MAX_NAME}}}")
 class Tape:
     """Text in pieces.
 
-    `taken` counts the characters read so far. `ended` says that no more comes, `cut` that it ended
-    before its author was done, and `starved` that some read met the end and would have waited for
-    more.
+    `taken` counts the characters read so far, and `record` gets them while it is set. `ended` says
+    that no more comes, `cut` that it ended before its author was done, and `starved` that some read
+    met the end and would have waited for more.
     """
 
-    __slots__ = ("_at", "_text", "cut", "ended", "starved", "taken")
+    __slots__ = ("_at", "_text", "cut", "ended", "record", "starved", "taken")
 
     def __init__(self) -> None:
         self._text = ""
         self._at = 0
         self.taken = 0
+        self.record: list[str] | None = None
         self.ended = False
         self.cut = False
         self.starved = False
@@ -65,6 +66,8 @@ class Tape:
         text = self._text[self._at : self._at + size]
         self._at += len(text)
         self.taken += len(text)
+        if self.record is not None:
+            self.record.append(text)
         return text
 
     def take_until(self, first: re.Pattern[str] | None) -> str:
@@ -126,6 +129,25 @@ class Tape:
                 break
             yield
         return self._text[at:end], end - self._at, self._text[end : end + 1]
+
+    def find(self, offset: int, pattern: re.Pattern[str], most: int) -> Steps[int]:
+        """Return the offset of the first match of a character within `most`; -1 if none is there.
+
+        At the end of the text that may be because it was cut.
+        """
+        at = offset
+        while True:
+            limit = self._at + offset + most
+            found = pattern.search(self._text, self._at + at, limit)
+            if found:
+                return found.start() - self._at
+            if len(self._text) >= limit:
+                return -1
+            if self.ended:
+                self.starved = True
+                return -1
+            at = max(offset, len(self._text) - self._at)
+            yield
 
     def at_end(self, offset: int) -> Steps[bool]:
         """Return whether the text ends at the offset."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .lark import Controls, Note, Rules, literal
+from .lark import Controls, Note, Rules, escaped, literal
 from .nodes import Engine, Patient, fitting
 
 # What `json_object` asks for.
@@ -77,12 +77,22 @@ def framed(
 
 def thought_rule(thought: Thought, rules: Rules, controls: Controls) -> str:
     """Return the expression of what stands before an answer, up to the end of its thought."""
-    start = controls.token(thought.open)
-    if thought.close in controls.ids:
-        body = f"/(?s:.*)/ {thought.close}"
+    start, close = _opener(thought.open, controls), controls.spelled(thought.close)
+    if not close.startswith('"'):  # but with a control token
+        body = f"/(?s:.*)/ {close}"
     else:
         rules.define(f"thought[suffix={literal(thought.close)}]", ["/(?s:.*)/"])
         body = "thought"
     if thought.opened:
         return f"({start})? {body} /\\n{{0,2}}/"
     return f"({start} {body} /\\n{{0,2}}/)?"
+
+
+def _opener(text: str, controls: Controls) -> str:
+    """Return the expression of what opens a thought; words may follow the prompt with a space.
+
+    They are one lexeme, which may be one of another rule as well.
+    """
+    end = min((text.find(token) for token in controls.ids if token in text), default=len(text))
+    words, rest = text[:end], controls.spelled(text[end:])
+    return f"/ ?{escaped(words)}/ {rest}" if words else rest

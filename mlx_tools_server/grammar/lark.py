@@ -15,6 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
+# Stands for the number of a call.
+INDEX = "INDEX"
+
+# Control tokens that can be named; all others are told by their ids.
+_TOKEN = re.compile(r"<[!-;=?-~]+>")
 _SPECIAL = re.compile(r"[\\/.^$*+?()\[\]{}|#&~\-]")
 
 
@@ -50,7 +55,17 @@ class Controls:
 
     def token(self, text: str) -> str:
         """Return the expression for this text: as its token where it has one."""
-        return text if text in self.ids else literal(text)
+        if text not in self.ids:
+            return literal(text)
+        return text if _TOKEN.fullmatch(text) else f"<[{self.ids[text]}]>"
+
+    def spelled(self, text: str) -> str:
+        """Return the expression for a text with control tokens in it, and digits for INDEX."""
+        known = sorted(self.ids, key=len, reverse=True)
+        parts = re.split(f"({'|'.join(map(re.escape, [*known, INDEX]))})", text)
+        return " ".join(
+            "/[0-9]{1,3}/" if part == INDEX else self.token(part) for part in parts if part
+        )
 
     def without(self, text: str) -> Controls:
         """Return the same without the control token of this text."""

@@ -32,13 +32,15 @@ CHECKED = 4_096
 # Characters of the longest grammar: 300 tools with long lists of words take a third of it.
 MAX_TEXT = 2_000_000
 
-# What llguidance skips over at once: runs of text that begin with no tag, then any line.
-# Its own list is for JSON strings only.
+# What llguidance skips over at once: runs of text without a tag, without and with what ends a
+# string of JSON or a line; then runs with tags, and any line. Its own list is for JSON only.
 _PLAIN = r'"\\\x00-\x1F\x7F'
 _SLICES = [
-    rf"[^<{_PLAIN}][^{_PLAIN}]{{0,9}}",
-    rf"[^<{_PLAIN}][^{_PLAIN}]{{0,29}}",
-    rf"[^<{_PLAIN}][^{_PLAIN}]*",
+    rf"[^<{_PLAIN}]{{1,10}}",
+    rf"[^<{_PLAIN}]{{1,30}}",
+    rf"[^<{_PLAIN}]+",
+    r"[^<\n]+",
+    r"[^<]+",
     rf"[^{_PLAIN}]+",
     r"[^<\n][^\n]*",
     r"[^\n]+",

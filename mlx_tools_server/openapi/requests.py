@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from ..dialects import chat, responses
 from ..dialects.base import MAX_TOOLS, MEDIA
+from ..thinking import SCALE
 from ..wire import MAX_NAME, MAX_TOKENS
 from .schemas import (
     FLAG,
@@ -67,12 +68,27 @@ OPENAI: Mapping[str, Schema] = {
     "stream": FLAG,
     "stream_options": asked(include_usage=FLAG),
 }
+BUDGET: Schema = {
+    **whole(-1, MAX_TOKENS),
+    "description": "The most tokens of thought; -1 is no limit, 0 no thought.",
+}
+EFFORT: Schema = {**NAME, "description": f"One of {', '.join(SCALE)}; others say nothing."}
 KWARGS: Schema = {
-    "type": "object",
+    **asked(enable_thinking=FLAG, thinking=FLAG, thinking_budget=BUDGET),
     "maxProperties": 100,
     "propertyNames": {"maxLength": 80},
-    "description": "Arguments of the chat template; names that the server sets are refused.",
+    "description": "Variables that the chat template reads; of others, switches of thought are "
+    "ignored, and the rest is refused.",
 }
+# How much is to be thought, in the forms of several APIs; `reasoning` has more fields in some.
+THINKING: Mapping[str, Schema] = {
+    "reasoning_effort": EFFORT,
+    "thinking": asked(type=TEXT, budget_tokens=BUDGET),
+    "enable_thinking": FLAG,
+    "thinking_budget": BUDGET,
+    "chat_template_kwargs": KWARGS,
+}
+REASONING: Mapping[str, Schema] = {"effort": EFFORT, "enabled": FLAG, "max_tokens": BUDGET}
 
 
 def text_part(*others: str) -> Schema:
@@ -141,8 +157,8 @@ def _chat_request() -> dict[str, Schema]:
         tool_choice=default("auto", choice),
         parallel_tool_calls=FLAG,
         response_format=ref("OutputFormat"),
-        reasoning_effort=NAME,
-        chat_template_kwargs=KWARGS,
+        **THINKING,
+        reasoning=asked(**REASONING),
         chat_template=NULL,
     )
     return {
@@ -240,8 +256,8 @@ def _messages_request() -> dict[str, Schema]:
         "system": ref("Texts"),
         "tools": many(tool, maxItems=MAX_TOOLS),
         "tool_choice": default({"type": "auto"}, choice),
-        "thinking": asked(type=TEXT),
-        "output_config": asked(effort=NAME, format=ref("OutputFormat")),
+        "thinking": THINKING["thinking"],
+        "output_config": asked(effort=EFFORT, format=ref("OutputFormat")),
     }
     needed = {"messages": many(ref("Message"), minItems=1)}
     limits = {"max_tokens": whole(1, MAX_TOKENS), **needed}
@@ -263,7 +279,7 @@ def _responses_request() -> dict[str, Schema]:
         asked(kind("allowed_tools"), mode=words("auto", "none", "required")),
         asked({"type": other(("function", "custom", "allowed_tools"))}),
     )
-    reasoning = asked(effort=NAME, summary=TEXT, generate_summary=TEXT)
+    reasoning = asked(**REASONING, summary=TEXT, generate_summary=TEXT)
     unsupported = {name: {"enum": [False]} for name in responses.UNSUPPORTED}
     body = asked(
         **OPENAI,
@@ -277,7 +293,7 @@ def _responses_request() -> dict[str, Schema]:
         tool_choice=default("auto", choice),
         parallel_tool_calls=FLAG,
         reasoning=reasoning,
-        chat_template_kwargs=KWARGS,
+        **THINKING,
         metadata=OBJECT,
         prompt_cache_key=NAME,
         truncation=NAME,

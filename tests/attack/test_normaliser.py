@@ -18,6 +18,7 @@ from mlx_tools_server.errors import BadRequest, RequestError
 from mlx_tools_server.jsontext import count_values, whole_characters
 from mlx_tools_server.messages import ChatRequest, Options, Sampling, TextRequest, ToolCall
 from mlx_tools_server.schema import MAX_LITERAL, container
+from mlx_tools_server.thinking import SCALE
 from mlx_tools_server.wire import MAX_ITEMS, MAX_NAME, MAX_TOKENS, MAX_VALUES, Fields, parse_json
 
 from .bodies import PATHS, good_body, mutated, written
@@ -128,6 +129,11 @@ def check_conversation(request: ChatRequest) -> None:
     assert (name in names) if mode == "named" else not name
     assert type(request.parallel_tool_calls) is bool
     assert all(isinstance(name, str) for name in request.template_kwargs)
+    wish = request.thinking
+    assert type(wish.on) in (bool, type(None))
+    assert wish.effort is None or wish.effort in SCALE
+    assert wish.budget is None or 1 <= wish.budget <= MAX_TOKENS
+    assert type(wish.budget) in (int, type(None))
     form = request.output_format
     assert form is None or form.schema is None or isinstance(form.schema, Mapping)
     assert form is None or type(form.strict) is bool

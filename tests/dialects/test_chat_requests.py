@@ -322,26 +322,6 @@ def test_sampling() -> None:
     assert read(top_p=0.5).options.sampling == Sampling(temperature=0.7, top_p=0.5)
 
 
-KWARGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "none": ({}, {}),
-    "null": ({"chat_template_kwargs": None, "reasoning_effort": None}, {}),
-    "as sent": ({"chat_template_kwargs": {"enable_thinking": False}}, {"enable_thinking": False}),
-    "the effort": ({"reasoning_effort": "low"}, {"reasoning_effort": "low"}),
-    "what is sent for the template goes first": (
-        {"reasoning_effort": "low", "chat_template_kwargs": {"reasoning_effort": "high"}},
-        {"reasoning_effort": "high"},
-    ),
-}
-
-
-@pytest.mark.parametrize("name", KWARGS)
-def test_template_kwargs(name: str) -> None:
-    """What a client says to the template reaches it."""
-    body, expected = KWARGS[name]
-
-    assert expected == read(**body).template_kwargs
-
-
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "two answers": ({"n": 2}, "n"),
     "a template": ({"chat_template": "x"}, "chat_template"),

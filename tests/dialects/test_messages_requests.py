@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mlx_tools_server.dialects.messages import parse_count
 from mlx_tools_server.errors import BadRequest
-from mlx_tools_server.messages import Message, Sampling, ToolChoice, ToolSpec
+from mlx_tools_server.messages import Message, Sampling, ThinkingWish, ToolChoice, ToolSpec
 from mlx_tools_server.wire import Fields, to_json
 
 from .bodies_messages import (
@@ -151,34 +151,6 @@ def test_options(name: str) -> None:
     assert expected == getattr(read(**body).options, field)
 
 
-SHAPE = {"type": "json_schema", "schema": SCHEMA}
-KWARGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "none": ({}, {}),
-    "null": ({"thinking": None, "output_config": None}, {}),
-    "nulls": ({"output_config": {"effort": None, "format": None}}, {}),
-    "thinking": (
-        {"thinking": {"type": "enabled", "budget_tokens": 1024}}, {"enable_thinking": True}
-    ),
-    "no thinking": ({"thinking": {"type": "disabled"}}, {"enable_thinking": False}),
-    "thinking left to the model": ({"thinking": {"type": "adaptive", "display": "omitted"}}, {}),
-    "thinking of another kind": ({"thinking": {"type": "between_tools"}}, {}),
-    "a shape": ({"output_config": {"format": SHAPE}}, {}),
-    **{
-        f"effort {sent}": ({"output_config": {"effort": sent}}, {"reasoning_effort": told})
-        for sent, told in [("minimal", "low"), ("low", "low"), ("medium", "medium"),
-                           ("high", "high"), ("xhigh", "high"), ("max", "high")]
-    },
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", KWARGS)
-def test_template_kwargs(name: str) -> None:
-    """How much a client wants to be thought reaches the template."""
-    body, expected = KWARGS[name]
-
-    assert expected == read(**body).template_kwargs
-
-
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no limit": ({"max_tokens": None}, "max_tokens"),
     "no tokens": ({"max_tokens": 0}, "max_tokens"),
@@ -244,7 +216,7 @@ def test_a_request_of_claude_code() -> None:
         Message("system", "# Environment"),
     )
     assert [tool.name for tool in request.listed_tools] == ["Bash", "Read", "ToolSearch"]
-    assert request.template_kwargs == {"reasoning_effort": "high"}
+    assert request.thinking == ThinkingWish(effort="high")
 
 
 def test_count() -> None:
@@ -255,7 +227,7 @@ def test_count() -> None:
 
     assert counted.messages == answered.messages
     assert counted.tools == answered.tools
-    assert counted.template_kwargs == answered.template_kwargs
+    assert counted.thinking == answered.thinking
 
 
 def test_count_of_nothing() -> None:

@@ -204,29 +204,6 @@ def test_options(name: str) -> None:
     assert expected == getattr(read(**body).chat.options, field)
 
 
-KWARGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "none": ({}, {}),
-    "nulls": ({"reasoning": {"effort": None, "summary": None}}, {}),
-    "minimal": ({"reasoning": {"effort": "minimal"}}, {"reasoning_effort": "low"}),
-    "medium": ({"reasoning": {"effort": "medium"}}, {"reasoning_effort": "medium"}),
-    "xhigh": ({"reasoning": {"effort": "xhigh"}}, {"reasoning_effort": "high"}),
-    "an effort of tomorrow": ({"reasoning": {"effort": "ultra"}}, {"reasoning_effort": "ultra"}),
-    "no thoughts": ({"reasoning": {"effort": "none"}}, {"enable_thinking": False}),
-    "what is sent for the template goes first": (
-        {"reasoning": {"effort": "none"}, "chat_template_kwargs": {"enable_thinking": True}},
-        {"enable_thinking": True},
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", KWARGS)
-def test_template_arguments(name: str) -> None:
-    """The effort and what is sent for the chat template reach it."""
-    body, expected = KWARGS[name]
-
-    assert expected == read(**body).chat.template_kwargs
-
-
 SUMMARIES: dict[str, tuple[Any, bool]] = {
     "no word of it": (None, False),
     "null": ({"summary": None}, False),

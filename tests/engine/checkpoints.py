@@ -137,3 +137,43 @@ def write_fragile(folder: Path) -> Path:
     source = (folder / "model.py").read_text()
     (folder / "model.py").write_text(source + FRAGILE.replace("{token}", str(token)))
     return folder
+
+
+# Parsers as mlx-lm's folder of them could have, for formats that nobody else knows.
+MADE_UP = '''
+
+import json
+import sys
+import types
+
+
+def _calls(text, tools=None):
+    """Read `NAME OBJECT`, once or more often, up to what is no call."""
+    calls = []
+    while text := text.strip():
+        name, _, rest = text.partition(" ")
+        try:
+            arguments, end = json.JSONDecoder().raw_decode(rest)
+        except ValueError:
+            break
+        calls.append({"name": name, "arguments": arguments})
+        text = rest[end:]
+    if not calls:
+        raise ValueError("no call")
+    return calls
+
+
+for _name, _end in (("closed", "<<end>>"), ("open", "")):
+    _module = types.ModuleType(_name)
+    _module.tool_call_start, _module.tool_call_end = "<<call>>", _end
+    _module.parse_tool_call = _calls
+    sys.modules[f"mlx_lm.tool_parsers.made_up_{_name}"] = _module
+'''
+
+
+def write_made_up(folder: Path, name: str, chat_template: str) -> Path:
+    """Write a scripted checkpoint whose calls only a parser of its own can read."""
+    write_checkpoint(folder, chat_template=chat_template, tool_parser=f"made_up_{name}")
+    source = (folder / "model.py").read_text()
+    (folder / "model.py").write_text(source + MADE_UP)
+    return folder

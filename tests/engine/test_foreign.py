@@ -1,11 +1,14 @@
 """Laws of the whole call: cutting changes nothing, and nothing the model said is lost.
 
 Rules of this file:
-- mlx-lm's own tokenizer wrapper, text splitter and parsers do the reading.
+- mlx-lm's own tokenizer wrapper, text splitter and parsers do the reading, though we have shapes
+  for most of these formats by now: what they can read shows what a format may be like.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,8 +21,10 @@ from mlx_lm.tokenizer_utils import load
 from mlx_tools_server.engine.foreign import MlxLmFormat
 from mlx_tools_server.engine.scripted import write_checkpoint
 from mlx_tools_server.events import Answer, EngineEvent, fold
-from mlx_tools_server.families import detect
+from mlx_tools_server.families import Family, detect
 from mlx_tools_server.messages import ToolSpec
+
+from .checkpoints import MADE_UP
 
 pytestmark = pytest.mark.mlx
 
@@ -30,6 +35,7 @@ MARKS = {
     "mistral": "[TOOL_CALLS]",
     "pythonic": "<|tool_list_start|>",
     "glm47": "<arg_key>",
+    "made_up_open": "",
 }
 PIECES = {
     "json_tools": ["<tool_call>", "</tool_call>", '{"name": "read", "arguments": {"path": "x"}}'],
@@ -37,6 +43,7 @@ PIECES = {
     "mistral": ["[TOOL_CALLS]", 'read[ARGS]{"path": "x"}', "[", "read"],
     "pythonic": ["<|tool_call_start|>", "<|tool_call_end|>", "[read(path='x')]", "<|"],
     "glm47": ["<tool_call>", "</tool_call>", "read<arg_key>path</arg_key><arg_value>x</arg_value>"],
+    "made_up_open": ["<<call>>", 'read {"path": "x"}', "<<", "call"],
 }
 COMMON = ["text", " ", "\n", "<", "<tool", "é🎉"]
 
@@ -44,12 +51,25 @@ COMMON = ["text", " ", "\n", "<", "<tool", "é🎉"]
 @cache
 def form(name: str) -> MlxLmFormat:
     with TemporaryDirectory() as folder:
-        write_checkpoint(Path(folder), chat_template=f"{{#- {MARKS[name]} #}}")
+        parser = name if name.startswith("made_up") else ""
+        template = f"{{#- {MARKS[name]} #}}"
+        write_checkpoint(Path(folder), chat_template=template, tool_parser=parser)
         return MlxLmFormat(load(Path(folder)))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def made_up() -> Iterator[None]:
+    """Let mlx-lm find the parsers that are made up."""
+    before = {*sys.modules}
+    exec(MADE_UP, {})
+    yield
+    for name in {*sys.modules} - before:
+        if "made_up" in name:
+            del sys.modules[name]
+
+
 def read(name: str, chunks: list[str], *, tools: bool = True, stop: str = "") -> Answer:
-    family, _ = detect("", form(name))
+    family = Family(name, form=form(name))
     parser = family.parser((READ,) if tools else (), stop=(stop,) if stop else ())
     events: list[EngineEvent] = []
     for chunk in chunks:
@@ -99,3 +119,15 @@ def test_no_tools(name: str, data: st.DataObject) -> None:
     assert answer.calls == []
     if "think>" not in text:
         assert text == answer.joined("text")
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [("json_tools", "hermes"), ("pythonic", "lfm2"), ("made_up_open", "mlx-lm's made_up_open")],
+)
+def test_detection(name: str, family: str) -> None:
+    """Formats of ours are known by the name of mlx-lm's parser; others go through the parser."""
+    found, _ = detect("", form(name))
+
+    assert found.name == family
+    assert found.form is (form(name) if name.startswith("made_up") else None)

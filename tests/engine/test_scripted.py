@@ -21,7 +21,7 @@ from mlx_lm import load, stream_generate
 from mlx_lm.generate import BatchGenerator
 from mlx_lm.models.cache import load_prompt_cache, save_prompt_cache
 
-from mlx_tools_server.engine.scripted import write_checkpoint
+from mlx_tools_server.engine.scripted import played, write_checkpoint
 
 pytestmark = pytest.mark.mlx
 
@@ -266,6 +266,22 @@ def test_cut_and_control_tokens(plain: Scripted) -> None:
     assert plain.encode("func") + plain.encode("tion") == cut != plain.encode("function")
     assert plain.encode("<tool_call>x</tool_call>") == call
     assert len(call) == 3
+
+
+def test_control_tokens_of_another_family(tmp_path: Path) -> None:
+    """A checkpoint may have the control tokens of any family, and end answers with them."""
+    controls = ("<|go|>", "[CALL]", "<|done|>")
+    template = (
+        "{% for m in messages %}<|go|>{{ m.role }}: {{ m.content }}{% endfor %}<|go|>assistant"
+    )
+    scripted = make(tmp_path, chat_template=template, controls=controls, ends=["<|done|>"])
+    first = scripted.prompt(script(played("[CALL]x<|done|>never", controls)))
+    said = scripted.tokens(first)
+
+    assert scripted.tokenizer.decode(said) == "[CALL]x"
+    assert len(said) == 2
+    assert said[1:] == scripted.tokens(first + said[:1])
+    assert scripted.say(scripted.prompt(script("one"), "one", script("two"))) == "two"
 
 
 def test_sampling_stays_in_the_script(plain: Scripted) -> None:

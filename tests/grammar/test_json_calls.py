@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from mlx_tools_server.families.shapes import json_grammar
+from mlx_tools_server.families import FAMILIES
 from mlx_tools_server.grammar.answers import ANY_OBJECT
 from mlx_tools_server.messages import ToolSpec
 
 from .worlds import small, tool
 
+FAMILY = next(family for family in FAMILIES if family.name == "hermes")
 READ = tool("Read", "path", path={"type": "string"}, limit={"type": "integer"})
 PING = ToolSpec("ping")
 
@@ -50,11 +51,11 @@ def test_options() -> None:
     assert not accepts(PINGED, name="Read")
     assert not accepts(f"{WHOLE}\n{PINGED}", parallel=False)
     assert accepts('{"a": 1}', answer=ANY_OBJECT)
-    assert json_grammar.calls((), small().grammars) is None
+    assert FAMILY.grammar((), small().grammars) is None
 
 
 def accepts(text: str, **options: Any) -> bool:
     """Return whether an answer may be exactly this text."""
-    grammar = json_grammar.calls((READ, PING), small().grammars, **options)
+    grammar = FAMILY.grammar((READ, PING), small().grammars, **options)
     assert grammar is not None
     return small().accepts(grammar.whole, text)

@@ -62,8 +62,13 @@ class World:
         matcher.mask(row)
         return set(np.flatnonzero(np.unpackbits(row.view(np.uint8), bitorder="little")).tolist())
 
-    def draw(self, grammar: str, seed: int, longest: int = 600) -> tuple[str, bool]:
-        """Return a random answer of a grammar, and whether it came to its end."""
+    def draw(
+        self, grammar: str, seed: int, longest: int = 600, *, likings: Sequence[str] = ()
+    ) -> tuple[str, bool]:
+        """Return a random answer of a grammar, and whether it came to its end.
+
+        Texts that are begun in `likings` are liked to go on.
+        """
         random = np.random.default_rng(seed)
         matcher = self.grammars.compile(grammar).matcher()
         width = self.grammars.words * 32
@@ -73,12 +78,14 @@ class World:
         tokens: list[int] = []
         for _ in range(longest):
             matcher.mask(row)
-            likings = liked.copy()
+            wanted = liked.copy()
             tail = self.decode(tokens[-6:])
             for text, following in _BEHIND:
                 if tail.endswith(text):
-                    likings += 2 * self._liked((following,), width)
-            drawn = likings + random.gumbel(size=width)
+                    wanted += 2 * self._liked((following,), width)
+            for text in likings:
+                wanted += 2 * self._liked(self._rest(text, tail), width)
+            drawn = wanted + random.gumbel(size=width)
             drawn[np.unpackbits(row.view(np.uint8), bitorder="little") == 0] = -np.inf
             token = int(drawn.argmax())
             assert matcher.consume(token), matcher.error
@@ -86,6 +93,11 @@ class World:
                 return self.decode(tokens), True
             tokens.append(token)
         return self.decode(tokens), False
+
+    def _rest(self, text: str, tail: str) -> tuple[str, ...]:
+        """Return what is missing of a text that a tail has begun, the text itself if it has not."""
+        begun = next((i for i in range(len(text), 0, -1) if tail.endswith(text[:i])), 0)
+        return (text[begun:],) if begun < len(text) else ()
 
     def _liked(self, texts: Iterable[str], width: int) -> Any:
         liked = np.zeros(width)

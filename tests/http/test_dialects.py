@@ -39,6 +39,10 @@ class Told:
     prompt: int = 0
     completion: int = 0
     fragments: int = field(default=0, compare=False)
+    cached: int = field(default=0, compare=False)
+    # What the client sends back as the answer, and the ids of the calls in it.
+    sent_back: list[Any] = field(default_factory=list, compare=False)
+    ids: list[str] = field(default_factory=list, compare=False)
 
 
 def _openai(live: Live) -> openai.OpenAI:
@@ -71,6 +75,9 @@ def ask_chat(live: Live, script: str, *, stream: bool, **fields: Any) -> Told:
         usage.prompt_tokens,
         usage.completion_tokens,
         heard,
+        usage.prompt_tokens_details.cached_tokens,
+        [message.to_dict()],
+        [c.id for c in message.tool_calls or ()],
     )
 
 
@@ -109,6 +116,9 @@ def ask_messages(live: Live, script: str, *, stream: bool, **fields: Any) -> Tol
         answer.usage.input_tokens + answer.usage.cache_read_input_tokens,
         answer.usage.output_tokens,
         heard,
+        answer.usage.cache_read_input_tokens,
+        [{"role": "assistant", "content": [block.to_dict() for block in blocks]}],
+        [block.id for block in whole],
     )
 
 
@@ -142,6 +152,9 @@ def ask_responses(live: Live, script: str, *, stream: bool, **fields: Any) -> To
         answer.usage.input_tokens,
         answer.usage.output_tokens,
         heard,
+        answer.usage.input_tokens_details.cached_tokens,
+        [item.to_dict() for item in answer.output],
+        [item.call_id for item in answer.output if item.type == "function_call"],
     )
 
 

@@ -92,6 +92,7 @@ def test_client_that_leaves_during_prefill(slow: Live) -> None:
     assert time.monotonic() - began < 15
 
 
+@pytest.mark.slow
 def test_silence_is_filled(slow: Live) -> None:
     """The headers come at once, and comments while the prompt is processed."""
     body = slow.body("at last", stream=True)

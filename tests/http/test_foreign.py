@@ -1,8 +1,9 @@
-"""Families that mlx-lm parses and we have no shape for: what it reads reaches the client whole.
+"""Formats that mlx-lm parses and we have no shape for: what it reads reaches the client whole.
 
 Rules of this file:
-- The templates are small, and have just what makes mlx-lm choose its parser.
-- A call is what mlx-lm's own parser makes of the text between the markers.
+- The templates show no calls; the tokenizer names the parser that mlx-lm is to use. That of a
+  format of ours only tells which it is.
+- The formats without a shape are made up, with parsers that the checkpoint brings along.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pytest
 
 from mlx_tools_server.engine.scripted import write_checkpoint
 
+from ..engine.checkpoints import write_made_up
 from .folders import banner, serve_folders
 from .live import Live, tool
 
@@ -31,67 +33,59 @@ TURNS = (
 
 @dataclass(frozen=True)
 class Foreign:
-    """A family of mlx-lm's: what in a template marks it, a call, and what is no call."""
+    """A format: the name of mlx-lm's parser, a call, and what is no call; `ours` is our name."""
 
     parser: str
-    marks: str
     call: str
     two: str
     broken: str
     opener: str
     closer: str
-
-    @property
-    def template(self) -> str:
-        return f"{TURNS}{{#- {self.marks} #}}"
-
-    @property
-    def inner(self) -> str:
-        return self.call.removeprefix(self.opener).removesuffix(self.closer)
+    ours: str = ""
 
 
-HERMES = '{"name": "read", "arguments": {"path": "a b", "lines": 3}}'
-GLM = (
-    "read\n<arg_key>path</arg_key>\n<arg_value>a b</arg_value>\n"
-    "<arg_key>lines</arg_key>\n<arg_value>3</arg_value>"
-)
+# With its control tokens, as the scripted model plays them.
+HERMES_OBJECT = '{"name": "read", "arguments": {"path": "a b", "lines": 3}}'
+HERMES = f"[[tool_call]]\n{HERMES_OBJECT}\n[[/tool_call]]"
+MADE_UP = 'read {"path": "a b", "lines": 3}'
 FAMILIES = [
     Foreign(
-        "json_tools",
-        "<tool_call> tool_call.name",
-        f"<tool_call>\n{HERMES}\n</tool_call>",
-        f"<tool_call>\n{HERMES}\n</tool_call>\n<tool_call>\n{HERMES}\n</tool_call>",
-        "<tool_call>\n{'name': read}\n</tool_call>",
-        "<tool_call>",
-        "</tool_call>",
+        "made_up_closed",
+        f"<<call>>{MADE_UP}<<end>>",
+        f"<<call>>{MADE_UP}<<end>>\n<<call>>{MADE_UP}<<end>>",
+        "<<call>>read it<<end>>",
+        "<<call>>",
+        "<<end>>",
     ),
     Foreign(
-        "mistral",
-        "[TOOL_CALLS]",
-        '[TOOL_CALLS]read[ARGS]{"path": "a b", "lines": 3}',
-        '[TOOL_CALLS]read[ARGS]{"path": "a b", "lines": 3}read[ARGS]{"path": "a b", "lines": 3}',
-        '[TOOL_CALLS]read[ARGS]{"path": ',
-        "[TOOL_CALLS]",
+        "made_up_open",
+        f"<<call>>{MADE_UP}",
+        f"<<call>>{MADE_UP} {MADE_UP}",
+        '<<call>>read {"path": ',
+        "<<call>>",
         "",
+    ),
+]
+# Formats that we have shapes for, and know by the names of mlx-lm's parsers.
+OURS = [
+    Foreign(
+        "json_tools",
+        HERMES,
+        f"{HERMES}\n{HERMES}",
+        "<tool_call>\n{'name': read}\n</tool_call>",
+        "[[tool_call]]",
+        "[[/tool_call]]",
+        "hermes",
     ),
     Foreign(
         "pythonic",
-        "<|tool_list_start|>",
-        "<|tool_call_start|>[read(path='a b', lines=3)]<|tool_call_end|>",
-        "<|tool_call_start|>[read(path='a b', lines=3), read(path='a b', lines=3)]"
+        '<|tool_call_start|>[read(path="a b", lines=3)]<|tool_call_end|>',
+        '<|tool_call_start|>[read(path="a b", lines=3), read(path="a b", lines=3)]'
         "<|tool_call_end|>",
         "<|tool_call_start|>read it<|tool_call_end|>",
         "<|tool_call_start|>",
         "<|tool_call_end|>",
-    ),
-    Foreign(
-        "glm47",
-        "<tool_call> <arg_key>",
-        f"<tool_call>{GLM}</tool_call>",
-        f"<tool_call>{GLM}</tool_call>\n<tool_call>{GLM}</tool_call>",
-        "",
-        "<tool_call>",
-        "</tool_call>",
+        "lfm2",
     ),
 ]
 EXPECTED = {"path": "a b", "lines": 3}
@@ -99,14 +93,20 @@ EXPECTED = {"path": "a b", "lines": 3}
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Live]]:
-    """Return a server for each family, and one of a model that thinks and writes Hermes calls."""
+    """Return a server for each format, and one of a model that thinks and writes Hermes calls."""
     folder = tmp_path_factory.mktemp("foreign")
     folders = {
-        family.parser: write_checkpoint(folder / family.parser, chat_template=family.template)
+        family.parser: write_made_up(
+            folder / family.parser, family.parser.removeprefix("made_up_"), TURNS
+        )
         for family in FAMILIES
     }
+    for family in OURS:
+        folders[family.parser] = write_checkpoint(
+            folder / family.parser, chat_template=TURNS, tool_parser=family.parser
+        )
     folders["thinking"] = write_checkpoint(
-        folder / "thinking", chat_template=FAMILIES[0].template, thinking=True
+        folder / "thinking", chat_template=TURNS, tool_parser="json_tools", thinking=True
     )
     with serve_folders(folders) as found:
         yield found
@@ -114,7 +114,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Live
 
 @pytest.fixture(params=FAMILIES, ids=lambda family: family.parser)
 def family(request: pytest.FixtureRequest) -> Foreign:
-    """Return a family."""
+    """Return a format."""
     found: Foreign = request.param
     return found
 
@@ -156,22 +156,39 @@ def both(server: Live, script: str, **fields: Any) -> dict[str, Any]:
     return whole
 
 
+ALL = pytest.mark.parametrize(
+    "family", [*FAMILIES, *OURS], ids=lambda family: family.parser, indirect=True
+)
+
+
+@ALL
 def test_family_is_detected(family: Foreign, server: Live) -> None:
-    """The banner names mlx-lm's parser."""
-    assert f"mlx-lm's {family.parser}" in banner(server)
+    """The banner names mlx-lm's parser, or the family that we know it as."""
+    assert (family.ours or f"mlx-lm's {family.parser}") in banner(server)
 
 
+@ALL
 def test_call(family: Foreign, server: Live) -> None:
     """A call arrives as mlx-lm reads it."""
-    module = importlib.import_module(f"mlx_lm.tool_parsers.{family.parser}")
-    theirs = module.parse_tool_call(family.inner, [READ])
-
     got = both(server, family.call, tools=[READ])
 
-    assert got["calls"] == [(theirs["name"], theirs["arguments"])] == [("read", EXPECTED)]
+    assert got["calls"] == [("read", EXPECTED)]
     assert (got["text"], got["finish"]) == ("", "tool_calls")
 
 
+@pytest.mark.parametrize("family", OURS, ids=lambda family: family.parser)
+def test_as_mlx_lm(family: Foreign) -> None:
+    """A call of a format of ours is to mlx-lm's parser what it is to us."""
+    module = importlib.import_module(f"mlx_lm.tool_parsers.{family.parser}")
+    inner = family.call.removeprefix(family.opener).removesuffix(family.closer)
+
+    assert module.parse_tool_call(inner, [READ]) in (
+        {"name": "read", "arguments": EXPECTED},
+        [{"name": "read", "arguments": EXPECTED}],
+    )
+
+
+@ALL
 def test_text_before_and_after(family: Foreign, server: Live) -> None:
     """What stands around a call stays text; white space that touches the call is framing."""
     script = f"Let me see.\n\n{family.call}"
@@ -185,6 +202,7 @@ def test_text_before_and_after(family: Foreign, server: Live) -> None:
     assert got["finish"] == "tool_calls"
 
 
+@ALL
 def test_two_calls(family: Foreign, server: Live) -> None:
     """Several calls arrive in their order, or only the first where one is allowed."""
     two = both(server, family.two, tools=[READ])
@@ -195,8 +213,7 @@ def test_two_calls(family: Foreign, server: Live) -> None:
     assert (two["text"], one["text"]) == ("", "")
 
 
-# mlx-lm's parser for glm47 makes a call of any text.
-@pytest.mark.parametrize("family", FAMILIES[:3], ids=lambda family: family.parser, indirect=True)
+@ALL
 def test_broken_call(family: Foreign, server: Live) -> None:
     """A call that mlx-lm can't read becomes text, markers included."""
     got = both(server, f"See: {family.broken}", tools=[READ])
@@ -252,8 +269,8 @@ def test_stop_string(family: Foreign, server: Live) -> None:
     ("script", "expected"),
     [
         ("hm\n[[/think]]\n\nhello", ("hm", "hello", 0, "stop")),
-        (f"hm\n[[/think]]\n\n{FAMILIES[0].call}", ("hm", "", 1, "tool_calls")),
-        (f"hm\n[[/think]]\n\nso: {FAMILIES[0].call}", ("hm", "so: ", 1, "tool_calls")),
+        (f"hm\n[[/think]]\n\n{HERMES}", ("hm", "", 1, "tool_calls")),
+        (f"hm\n[[/think]]\n\nso: {HERMES}", ("hm", "so: ", 1, "tool_calls")),
         ("only thinking", ("only thinking", "", 0, "stop")),
     ],
     ids=["text", "call", "text-and-call", "open-thought"],
@@ -278,9 +295,10 @@ def test_forced_hermes_calls(model: str, servers: dict[str, Live]) -> None:
     wrong = HERMES.replace("3", '"three"')
     told = both(
         servers[model],
-        f"{thought}<tool_call>\n{wrong}\n</tool_call>",
+        f"{thought}{wrong}",
         tools=[READ],
         tool_choice="required",
+        parallel_tool_calls=False,
         max_tokens=200,
     )
 

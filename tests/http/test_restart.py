@@ -34,7 +34,10 @@ def kill_within_a_turn(server: Live, before: Conversation) -> None:
         list(lines)
 
 
-@pytest.mark.parametrize("hybrid", [False, True], ids=["plain", "hybrid"])
+@pytest.mark.parametrize(
+    "hybrid",
+    [pytest.param(False, marks=pytest.mark.slow, id="plain"), pytest.param(True, id="hybrid")],
+)
 @pytest.mark.parametrize("end", [pytest.param("SIGTERM", marks=pytest.mark.slow), "SIGKILL"])
 def test_restart(tmp_path: Path, end: str, hybrid: bool) -> None:
     """What finished turns computed comes from disk, and the model goes on as if nothing was."""

@@ -10,7 +10,10 @@ Rules of this file:
   turn down, `[[CUT]]` vanishes and so forces a token boundary that plain encoding would not give.
 - `[[think]]`, `[[/think]]`, `[[tool_call]]`, `[[/tool_call]]`, `[[im_start]]`, `[[im_end]]` and
   `[[endoftext]]` are played as the control token of that name; the same text in angle brackets
-  is played as the plain text tokens that it arrived in.
+  is played as the plain text tokens that it arrived in. `played` writes such marks for the tokens
+  of any family, which a checkpoint gets as `controls`.
+- With a template that has no `<|im_start|>assistant`, the last message must have a script of its
+  own, since turns can't be told apart: a question, or the result of a call.
 - The tokenizer is Qwen's byte-level BPE in small, less its normalizer: every text decodes to
   exactly its bytes. `merges.txt` was learnt from Python's standard library and its manual.
 """
@@ -18,13 +21,14 @@ Rules of this file:
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["write_checkpoint"]
+__all__ = ["played", "write_checkpoint"]
 
 _HERE = Path(__file__).parent
 
@@ -96,15 +100,23 @@ def write_checkpoint(
     thinking: bool = False,
     context_length: int = 262144,
     chat_template: str | None = None,
+    controls: Sequence[str] = (),
+    ends: Sequence[str] = (),
+    tool_parser: str = "",
 ) -> Path:
     """Write the checkpoint into `folder`, which is made if it is missing, and return `folder`.
 
     `hybrid` adds a layer whose state can't be trimmed. With `thinking` the generation prompt opens
     a thought, so a script begins inside it; a given template that has no `<think>` is extended.
+    `controls` are the control tokens of another family than Qwen's, `ends` those that end answers.
+    `tool_parser` is the name of mlx-lm's parser that the tokenizer asks for.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tokens = _vocabulary()
-    added = {text: len(tokens) + i for i, text in enumerate(_added_texts())}
+    texts = _added_texts(controls)
+    fresh = [text for text in texts if text not in tokens]
+    added = {text: tokens[text] for text in texts if text in tokens}
+    added |= {text: len(tokens) + i for i, text in enumerate(fresh)}
     # No `model_type`: transformers, which reads this file too, warns about one it doesn't know.
     config = {
         "model_file": "model.py",
@@ -114,17 +126,22 @@ def write_checkpoint(
         "hybrid": hybrid,
         "step_delay": step_delay,
         "prefill_delay_per_1k": prefill_delay_per_1k,
-        "script": _script_ids(tokens, added),
+        "script": _script_ids(tokens, added, controls),
     }
     template = chat_template or (_HERE / "chat_template.jinja").read_text(encoding="utf-8")
     if thinking and "<think>" not in template:
         template = template.rstrip("\n") + "\n" + _OPEN_THOUGHT
     _write_json(folder / "config.json", config)
-    _write_json(folder / "tokenizer.json", _tokenizer(tokens, added))
-    _write_json(folder / "tokenizer_config.json", _tokenizer_config(context_length))
+    special = dict.fromkeys((*_SPECIAL, *(text for text in controls if text not in _ADDED)))
+    about = _tokenizer_config(context_length, list(special)[1:])
+    _write_json(folder / "tokenizer.json", _tokenizer(tokens, added, special))
+    _write_json(
+        folder / "tokenizer_config.json",
+        about | ({"tool_parser_type": tool_parser} if tool_parser else {}),
+    )
     _write_json(
         folder / "generation_config.json",
-        {"eos_token_id": [added["<|im_end|>"], added["<|endoftext|>"]]},
+        {"eos_token_id": [added[text] for text in ("<|im_end|>", "<|endoftext|>", *ends)]},
     )
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
     (folder / "model.safetensors").write_bytes(_weights())
@@ -132,8 +149,21 @@ def write_checkpoint(
     return folder
 
 
-def _added_texts() -> tuple[str, ...]:
-    return (*_SPECIAL, *_ADDED, *_MARKS.values(), *_PLAYED_AS)
+def played(text: str, controls: Sequence[str]) -> str:
+    """Return a text as a script that plays these texts as the control tokens that they spell."""
+    marks = _marks(controls)
+    longest = sorted(marks, key=len, reverse=True)
+    pattern = "|".join(map(re.escape, longest)) or "(?!)"
+    return re.sub(pattern, lambda found: marks[found[0]], text)
+
+
+def _marks(controls: Sequence[str]) -> dict[str, str]:
+    return {text: f"[[control {i}]]" for i, text in enumerate(controls)}
+
+
+def _added_texts(controls: Sequence[str]) -> tuple[str, ...]:
+    texts = (*_SPECIAL, *(controls or _ADDED), *_MARKS.values(), *_PLAYED_AS)
+    return tuple(dict.fromkeys((*texts, *_marks(controls).values())))
 
 
 def _vocabulary() -> dict[str, int]:
@@ -156,25 +186,36 @@ def _byte_alphabet() -> dict[int, str]:
     }
 
 
-def _script_ids(tokens: Mapping[str, int], added: Mapping[str, int]) -> dict[str, Any]:
+def _script_ids(
+    tokens: Mapping[str, int], added: Mapping[str, int], controls: Sequence[str]
+) -> dict[str, Any]:
     """All that `model.py` must know of the tokenizer, as ids."""
+    played_as = _PLAYED_AS | {mark: text for text, mark in _marks(controls).items()}
     newline, blank_line = tokens["Ċ"], tokens["ĊĊ"]
-    opened = [
-        [added["<think>"], blank_line, added["</think>"], blank_line],
-        [added["<think>"], newline],
-    ]
+    opened = (
+        [
+            [added["<think>"], blank_line, added["</think>"], blank_line],
+            [added["<think>"], newline],
+        ]
+        if "<think>" in added
+        else []
+    )
     return {
         **{name: added[text] for name, text in _MARKS.items()},
         "header": [added["<|im_start|>"], tokens["assistant"], newline],
         "opened": opened,
         "stop": added["<|im_end|>"],
-        "played_as": [[added[mark], added[text]] for mark, text in _PLAYED_AS.items()],
+        "played_as": [
+            [added[mark], added[text]] for mark, text in played_as.items() if text in added
+        ],
         "default": [tokens["OK"], tokens["."]],
         "wrong": [tokens[c] for c in "MISMATCH"],
     }
 
 
-def _tokenizer(tokens: Mapping[str, int], added: Mapping[str, int]) -> dict[str, Any]:
+def _tokenizer(
+    tokens: Mapping[str, int], added: Mapping[str, int], special: Mapping[str, Any]
+) -> dict[str, Any]:
     byte_level = {
         "type": "ByteLevel",
         "add_prefix_space": False,
@@ -199,7 +240,7 @@ def _tokenizer(tokens: Mapping[str, int], added: Mapping[str, int]) -> dict[str,
                 "lstrip": False,
                 "rstrip": False,
                 "normalized": False,
-                "special": text in _SPECIAL,
+                "special": text in special,
             }
             for text, i in added.items()
         ],
@@ -222,11 +263,11 @@ def _tokenizer(tokens: Mapping[str, int], added: Mapping[str, int]) -> dict[str,
     }
 
 
-def _tokenizer_config(context_length: int) -> dict[str, Any]:
+def _tokenizer_config(context_length: int, special: Sequence[str]) -> dict[str, Any]:
     return {
         "add_bos_token": False,
         "add_prefix_space": False,
-        "additional_special_tokens": list(_SPECIAL[1:]),
+        "additional_special_tokens": list(special),
         "bos_token": None,
         "clean_up_tokenization_spaces": False,
         "eos_token": "<|im_end|>",

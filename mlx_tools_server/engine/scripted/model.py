@@ -27,6 +27,7 @@ Ids = npt.NDArray[np.int64]
 _PRIME = 65521  # keeps hashes exact in float32
 _CYCLE = 997
 _VERIFIED = 16
+_CERTAIN = 8
 _SLOW_STEP = 0.05
 # Far apart, so that sampling can't leave the script; an end is what a mask that forbids it leaves.
 _WANTED, _END = 100.0, 50.0
@@ -113,7 +114,7 @@ class Player:
             place = self._place(context[heads[-1] :], wanted)
         else:
             said = context[self._last(context, "end") + 1 :]
-            place = _overlap(said, np.array(wanted, np.int64))
+            place = _place_without_header(said, np.array(wanted, np.int64))
         slow = self._is_slow(part, place)
         if place >= len(wanted):
             return self._ids["stop"], slow
@@ -161,12 +162,19 @@ class Player:
         return int(found[-1]) if found.size else -1
 
 
-def _overlap(said: Ids, wanted: Ids) -> int:
-    """How much of `wanted` ends `said`: the place, where no header says where output began."""
-    for n in range(min(said.size, wanted.size), 0, -1):
-        if said[-1] == wanted[n - 1] and np.array_equal(said[-n:], wanted[:n]):
-            return n
-    return 0
+def _place_without_header(said: Ids, wanted: Ids) -> int:
+    """How much has been said, where no header says where output began: where `wanted` begins.
+
+    What follows there fits up to the end, or long enough, since a mask may have had another word.
+    """
+    longest, place = 0, 0
+    for start in np.flatnonzero(said == wanted[0]).tolist() if wanted.size else ():
+        length = min(said.size - start, wanted.size)
+        other = np.flatnonzero(said[start : start + length] != wanted[:length])
+        same = int(other[0]) if other.size else length
+        if same > longest and (same in (said.size - start, wanted.size) or same >= _CERTAIN):
+            longest, place = same, said.size - start
+    return place
 
 
 def _terms(ids: Ids, start: Ids) -> Ids:

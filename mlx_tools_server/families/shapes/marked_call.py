@@ -1,0 +1,347 @@
+"""The marked call: a tool's name between markers, and each argument between markers of its own.
+
+Rules of this file:
+- A call counts in its section with any name (the client answers that there is no such tool), and
+  without one at the start of a line if the tool is on offer. A marker is prose without a call
+  behind it, and so is a call in a code span. `marked_head` reads what opens a call.
+- A call once begun is delivered, or cut. What stands in it beside its arguments is said behind it.
+- Markers may be missing or doubled; none of that loses a call or makes one up. Whatever differs
+  from what `write` writes in more than white space is noticed: a call is `repaired`.
+- What begins a line of a text as a call does and is none is noticed as `text`.
+- Where a value ends is told in `marked_value`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ...events import ParsedEvent
+from ...schema import Parameters, container
+from ..arguments import Arguments
+from ..parser import Begun, Parser, Thinking
+from ..tape import Steps
+from .marked_head import Head, Heads
+from .marked_value import Rule, Surroundings, Value
+from .marks import Found, Marks, read_tag, value_type
+
+WORD_END = re.compile(r"[ \t\r\n<]")
+# What a call may stand right behind, and no mention does.
+SENTENCE_ENDS = frozenset(".:!?)。：！？")
+
+
+class MarkedCallParser(Parser):
+    """Reads marked calls; `tools` are the JSON Schemas of the parameters of those on offer.
+
+    A `constrained` answer follows a grammar as a whole: a call is all of it, or stands behind the
+    thought, and none stands in a thought or a text. Without tools, nothing is a call.
+    """
+
+    def __init__(
+        self,
+        tools: Mapping[str, Mapping[str, Any]],
+        *,
+        marks: Marks,
+        first_call_only: bool = False,
+        constrained: bool = False,
+        **base: Any,
+    ) -> None:
+        self._tools = tools
+        self._marks = marks
+        self._first_call_only = first_call_only
+        self._called = False
+        self._constrained = constrained
+        self._rule = Rule()
+        self._taken_over = False
+        self._openers = (*marks.section_openers, marks.call.head) if tools else ()
+        self._ends = (marks.end_call, *marks.section_closers)
+        super().__init__(**base)
+        self._heads = Heads(self._tape, marks, tools)
+
+    def feed(self, text: str) -> list[ParsedEvent]:
+        """Read more text and return the events that are certain by now."""
+        self._heads.begun = None
+        return super().feed(text)
+
+    @property
+    def begun(self) -> Begun | None:
+        """The call that has begun and that a grammar may take over now; None at any other time."""
+        if self._taken_over or self._constrained or self.stopped:
+            return None
+        return self._heads.awaited() or self._heads.begun
+
+    @property
+    def let_go(self) -> bool:
+        """Whether a grammar has let go of a call, so that it may be any."""
+        return self._rule.let_go
+
+    def constrain(self) -> None:
+        """Say that a grammar takes over the call that has begun."""
+        self._taken_over = True
+        self._rule.constrained = True
+
+    @property
+    def _call_markers(self) -> tuple[str, ...]:
+        if self._thought:
+            return () if self._constrained else self._openers
+        if self._constrained and self._last_kind == "text":
+            return self._marks.frames
+        return (*self._marks.frames, *self._openers)
+
+    def _enter(self, thinking: Thinking) -> Steps[None]:
+        yield from super()._enter(thinking)
+        opener, closer = self._marks.header
+        if not opener or self._thought:
+            return
+        tape = self._tape
+        size = yield from tape.space(0)
+        if (yield from tape.literal(size, (opener,))):
+            _, behind, _ = yield from tape.name(size)
+            tag = yield from tape.literal(behind, (closer,))
+            tape.take(behind + len(tag) if tag else 0)
+
+    def _call(self, marker: str) -> Steps[bool]:
+        if marker in self._marks.frames:
+            self._tape.take(len(marker))
+            self._line_start = True
+            return True
+        head, start = None, self._line_start
+        certain = start or self._ends_a_sentence
+        if not certain:
+            certain = bool((yield from self._tape.literal(len(marker), ("\n", "\r\n"))))
+        if certain or not self._in_code_span:
+            head = yield from self._heads.read(marker, certain=certain, line_start=start)
+        self._heads.name_at = None
+        self._plain = False
+        if head is None:
+            self._taken_over = False
+            meant = self._line_start and not self._thought
+            if meant and (yield from self._heads.seems_meant(marker)):
+                self._notice("text")
+            return False
+        while head is not None:
+            section = head.section
+            if head.name:
+                yield from self._named_call(head)
+            elif not head.json:
+                self._tape.take(head.size)
+                self._space.clear()
+            elif not (yield from self._json_call(head)):
+                break
+            head = yield from self._behind_call(section=section)
+        self._line_start = True
+        return True
+
+    @property
+    def _ends_a_sentence(self) -> bool:
+        last = self._before[-1:]
+        return last.isalnum() or last in SENTENCE_ENDS
+
+    def _behind_call(self, *, section: bool) -> Steps[Head | None]:
+        """Swallow closers, then return what opens the next call of the same section."""
+        section = yield from self._closers(section=section)
+        if self.stopped or not section:
+            return None
+        head = yield from self._heads.next((yield from self._tape.space(0)))
+        self._heads.name_at = None
+        if head is None:
+            self._mend()
+            self._taken_over = False
+        return head
+
+    def _closers(self, *, section: bool) -> Steps[bool]:
+        """Swallow closers; return whether the section is open still."""
+        tape, marks = self._tape, self._marks
+        thought = () if self._thinking is None else (self._thinking.close,)
+        closers = (*self._ends, marks.end_value, *thought)
+        while True:
+            if self._first_call_only and self._called and not section:
+                self.stopped = True
+                return False
+            tape.starved = False
+            offset = yield from tape.space(0)
+            tag = yield from tape.literal(offset, closers)
+            if tag:
+                tape.take(offset + len(tag))
+            elif tape.starved and tape.cut:
+                tape.take_until(None)  # the beginning of a closer
+                section = False
+            closes = section and tag in marks.section_closers
+            # One closer is right, and that of a thought is no matter of the call.
+            if tag and not closes and tag not in thought:
+                self._mend()
+            section = section and not closes
+            if self._first_call_only and self._called and not tag:
+                self.stopped = True
+            if not tag or self.stopped:
+                return section
+
+    # A call.
+
+    def _named_call(self, head: Head) -> Steps[None]:
+        self._tape.take(head.size)
+        self._rule.constrained = self._constrained or self._taken_over
+        self._called = True
+        self._open_call(head.name)
+        if not head.plain:
+            self._mend()
+        arguments = Arguments(self._pieces.append)
+        junk: list[str] = []
+        parameters = Parameters(self._tools.get(head.name, {}))
+        complete = yield from self._body(arguments, parameters, junk, head.key)
+        if complete:
+            arguments.close()
+        self._end(complete=complete)
+        self._heads.begun = None
+        self._taken_over = False
+        self._say("".join(junk))
+
+    def _body(
+        self, arguments: Arguments, parameters: Parameters, junk: list[str], key: Found | None
+    ) -> Steps[bool]:
+        """Read arguments up to the end of the call; return whether the call is whole."""
+        tape, marks = self._tape, self._marks
+        tags = (marks.key.head, *self._ends, marks.end_value, *self._openers, marks.block[0])
+        tags = tuple(tag for tag in tags if tag)
+        while True:
+            if key is not None and not (yield from self._value(key, arguments, parameters)):
+                return False
+            key = None
+            tape.starved = False
+            offset = yield from tape.space(0)
+            tag = yield from tape.literal(offset, tags)
+            if tag in (marks.key.head, marks.call.head):
+                key = yield from self._key(tag, offset + len(tag), parameters)
+            if key is None:
+                whole = yield from self._between(tag, offset, arguments, junk)
+                if whole is not None:
+                    return whole
+
+    def _between(
+        self, tag: str, offset: int, arguments: Arguments, junk: list[str]
+    ) -> Steps[bool | None]:
+        """Read what is no argument; return whether the call is whole if that ends it."""
+        tape, marks = self._tape, self._marks
+        if tag == marks.end_call:
+            tape.take(offset + len(tag))
+            return True
+        if tag in marks.section_closers or (
+            tag in self._openers and (yield from self._heads.call_at(offset))
+        ):
+            self._mend()
+            return True
+        if (yield from tape.at_end(offset)):
+            self._mend()  # one that was cut counts as such
+            return not tape.cut
+        if tape.starved and tape.cut:
+            tape.take_until(None)  # the beginning of a marker
+            return False
+        if tag == marks.end_value:
+            tape.take(offset + len(tag))
+            self._mend()
+        elif tag and tag == marks.block[0]:
+            tape.take(offset + len(tag))
+            yield from self._block(arguments, junk)
+        else:
+            yield from self._stray(offset, arguments, junk)
+        return None
+
+    def _key(self, tag: str, offset: int, parameters: Parameters) -> Steps[Found | None]:
+        """Read the tag of a key; one that is opened as a call is must have the end of a key."""
+        marks = self._marks
+        if tag == marks.call.head and marks.call.attribute:
+            return None
+        found = yield from read_tag(self._tape, offset, marks.key, parameters.declared, marks)
+        if found is not None and tag == marks.call.head:
+            end = marks.key.end
+            if self._tape.peek(found.behind - len(end), found.behind) != end:
+                return None
+            found = Found(found.name, found.behind, plain=False)
+        return found
+
+    def _value(self, key: Found, arguments: Arguments, parameters: Parameters) -> Steps[bool]:
+        """Read the value behind a key."""
+        tape, marks = self._tape, self._marks
+        behind, plain = key.behind, key.plain
+        if marks.value:
+            offset = yield from tape.space(behind)
+            opener = yield from tape.literal(offset, (marks.value,))
+            behind = offset + len(opener) if opener else behind
+            plain = plain and bool(opener)
+        if not plain:
+            self._mend()
+        tape.take(behind)
+        kind = value_type(parameters, key.name, key.extra, marks.key.extra)
+
+        def new_key(offset: int) -> Steps[bool]:
+            found = yield from read_tag(tape, offset, marks.key, (), marks)
+            if found is None or not found.plain:
+                return False
+            if found.name in arguments.seen or found.name not in parameters.declared:
+                return False
+            start = yield from tape.space(found.behind)
+            return not marks.value or bool((yield from tape.literal(start, (marks.value,))))
+
+        around = Surroundings(marks, self._rule, new_key, self._heads.call_at)
+        is_json = kind.kinds is not None and "string" not in kind.kinds
+        value = Value(tape, arguments.open(key.name, kind), around, is_json=is_json)
+        whole = yield from value.read()
+        if value.unclosed:
+            self._mend()
+        return whole
+
+    def _block(self, arguments: Arguments, junk: list[str]) -> Steps[None]:
+        """Read all arguments as one JSON object in markers of its own."""
+        tape = self._tape
+        before = tape.take((yield from tape.space(0)))
+        yield from self._object(before, arguments, junk)
+        offset = yield from tape.space(0)
+        closer = yield from tape.literal(offset, (self._marks.block[1],))
+        tape.take(offset + len(closer))
+        if not closer:
+            self._mend()
+
+    def _object(self, before: str, arguments: Arguments, junk: list[str]) -> Steps[None]:
+        text = ""
+        if (yield from self._tape.literal(0, ("{",))):
+            text = yield from self._tape.json()
+        values = container(text, ("object",), None)
+        if values is None:
+            junk.append(before + text)
+        else:
+            arguments.add_all(values)
+
+    def _stray(self, offset: int, arguments: Arguments, junk: list[str]) -> Steps[None]:
+        """Read what stands where a key should: all arguments as one JSON object, or junk."""
+        tape = self._tape
+        self._mend()
+        space = tape.take(offset)
+        if not arguments.seen and (yield from tape.literal(0, ("{",))):
+            yield from self._object(space, arguments, junk)
+            return
+        junk.append(space + tape.take(1) + tape.take_until(WORD_END))
+        while tape.empty and not tape.ended:  # the word may go on
+            yield
+            junk.append(tape.take_until(WORD_END))
+
+    # Calls written as JSON, the form of a neighbour family.
+
+    def _json_call(self, head: Head) -> Steps[bool]:
+        """Read `{"name": …, "arguments": {…}}`; what is no such call is said."""
+        before = self._tape.take(head.size)
+        text = yield from self._tape.json()
+        value = container(text, ("object",), {})
+        name = value.get("name")
+        arguments = value.get("arguments", value.get("parameters", {}))
+        if isinstance(arguments, str):
+            arguments = container(arguments, ("object",), None)
+        if not isinstance(name, str) or not name or not isinstance(arguments, dict):
+            if not self._thought:
+                self._notice("text")
+            self._say(before + text)
+            return False
+        self._called = True
+        self._say_call(name, arguments)
+        self._mend()
+        return True
