@@ -93,6 +93,14 @@ DEEPSEEK_V3 = Form(
     section=DEEPSEEK_V31.section,
     head=DEEPSEEK_V31.head,
 )
+KIMI_K2 = Form(
+    "<|tool_call_begin|>functions.NAME:INDEX<|tool_call_argument_begin|>ARGUMENTS<|tool_call_end|>",
+    openers=("<|tool_calls_section_begin|>", "<|tool_call_section_begin|>", "<|tool_call_begin|>"),
+    closers=("<|tool_call_end|>", "<|tool_calls_section_end|>", "<|tool_call_section_end|>"),
+    section=("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"),
+    between="",
+    head=r"(?:functions\.)?(?P<name>[^\s<:]+)\s*(?::\d+)?\s*(?:<\|tool_call_argument_begin\|>)?",
+)
 LLAMA4 = Form(
     "NAMEARGUMENTS",
     openers=("<|python_start|>", "<|python_tag|>"),

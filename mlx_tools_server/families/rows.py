@@ -132,6 +132,14 @@ FAMILIES = (
         control_texts=marks.MUSE_SPARK.texts,
     ),
     Family(
+        "kimi_k2",
+        marks=("<|tool_calls_section_begin|>",),
+        shape=literal(forms.KIMI_K2),
+        thinking=Thinking(),
+        control_texts=(*forms.KIMI_K2.openers, *forms.KIMI_K2.closers),
+        call_id="functions.{name}:{index}",
+    ),
+    Family(
         "deepseek_v3",
         marks=("<｜tool▁calls▁begin｜>",),
         also=("```json",),
