@@ -44,6 +44,7 @@ SLOW = {
     "mlx-tools-server cache verify",
     "mlx-tools-server cache purge",
     "python -m pytest -q tests/docs/toy_family",
+    "python -m pytest -q tests/families -k kimi_k2",
     "python -m tools.check_templates ~/models/NAME",
 }
 # Started among the slow tests, asked whether they are well, and stopped.

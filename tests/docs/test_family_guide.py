@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,17 @@ SHOWN = ("toy_call.py", "row.py", "test_toy_call.py")
 def test_shown_code(file: str) -> None:
     """What the guide shows is the file that is tested, character by character."""
     assert blocks(GUIDE, "python")[SHOWN.index(file)] == (TOY / file).read_text()
+
+
+def test_shown_diff() -> None:
+    """What the guide shows of the family that was added stands in the package as it is shown."""
+    root = DOCS.parent
+    files = ("families/forms.py", "families/rows.py")
+    texts = [(root / "mlx_tools_server" / file).read_text() for file in files]
+    texts.append((root / "tests" / "families" / "cases" / "kimi_k2.py").read_text())
+
+    for block, text in zip(blocks(GUIDE, "diff"), texts, strict=True):
+        assert re.sub(r"^\+", "", block, flags=re.MULTILINE) in text
 
 
 def test_length() -> None:
