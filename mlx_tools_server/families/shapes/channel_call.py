@@ -18,8 +18,9 @@ from ..literals import Literals
 from ..notations import JSON
 from ..parser import Begun
 from ..tape import Steps
+from .calls import MAX_BEGUN
 from .literal_call import LiteralCallParser
-from .literal_head import FENCE, MAX_BEGUN
+from .literal_head import FENCE
 
 CHANNEL, START, MESSAGE, END = "<|channel|>", "<|start|>", "<|message|>", "<|end|>"
 THOUGHTS = "analysis"

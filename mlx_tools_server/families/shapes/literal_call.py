@@ -25,10 +25,11 @@ from ...schema import Parameters
 from ..arguments import Arguments
 from ..literals import Literals
 from ..notations import JSON, PYTHON
-from ..parser import Begun, Parser
+from ..parser import Begun
 from ..tape import MAX_NAME, Steps, Tape
+from .calls import MAX_BEGUN, CallParser
 from .literal_form import Form
-from .literal_head import FENCE, MAX_BEGUN, Head, Heads
+from .literal_head import FENCE, Head, Heads
 
 # Members that are objects with the same members.
 _INNER = ("function", "function_call", "tool_call")
@@ -56,30 +57,20 @@ class Call:
     aside: list[str] = field(default_factory=list)
 
 
-class LiteralCallParser(Parser):
-    """Reads literal calls; `tools` are the JSON Schemas of the parameters of those on offer.
-
-    A `constrained` answer follows a grammar as a whole: a call is all of it, or stands behind the
-    thought, and none stands in a thought or a text.
-    """
+class LiteralCallParser(CallParser):
+    """Reads literal calls of one form."""
 
     def __init__(
         self,
         tools: Mapping[str, Mapping[str, Any]],
         *,
         form: Form,
-        first_call_only: bool = False,
-        constrained: bool = False,
-        **base: Any,
+        **options: Any,
     ) -> None:
-        self._tools = tools
         self._form = form
-        self._first_call_only = first_call_only
-        self._constrained = constrained
-        # Whether a grammar has taken over the call that has begun; and what may end its arguments.
-        self._taken_over = False
+        # What may end the arguments of the call that is read.
         self._fence = form.fence
-        super().__init__(**base)
+        super().__init__(tools, **options)
         self._heads = Heads(self._tape, form, tools)
 
     def feed(self, text: str) -> list[ParsedEvent]:
@@ -90,13 +81,9 @@ class LiteralCallParser(Parser):
     @property
     def begun(self) -> Begun | None:
         """The call that has begun and that a grammar may take over now; None at any other time."""
-        if self._taken_over or self._constrained or self.stopped:
+        if not self._is_free:
             return None
         return self._heads.awaited() or self._heads.begun
-
-    def constrain(self) -> None:
-        """Say that a grammar takes over the call that has begun."""
-        self._taken_over = True
 
     @property
     def _call_markers(self) -> tuple[str, ...]:

@@ -17,14 +17,13 @@ from typing import Any, Literal
 
 from ..parser import Begun
 from ..tape import MAX_NAME, Steps, Tape
+from .calls import MAX_BEGUN
 from .literal_form import Form
 
 # What stands between an opener and the arguments is no longer than this.
 MAX_HEAD = 512
 # Openers that a model repeats.
 MAX_REPEATED = 8
-# The text of a call that has begun is asked for at every token; more of it comes in no token.
-MAX_BEGUN = 1 << 20
 
 FENCE = "```"
 _FENCE_END = re.compile(r"[^\w]")

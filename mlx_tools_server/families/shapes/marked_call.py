@@ -13,25 +13,24 @@ Rules of this file:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from ...events import ParsedEvent
-from ...schema import Parameters, container
+from ...schema import Parameters
 from ..arguments import Arguments
-from ..parser import Begun, Parser, Thinking
+from ..parser import Begun, Thinking
 from ..tape import Steps
+from .calls import CallParser
 from .marked_head import Head, Heads
 from .marked_value import Rule, Surroundings, Value
 from .marks import Found, Marks, read_tag, value_type
 
-WORD_END = re.compile(r"[ \t\r\n<]")
 # What a call may stand right behind, and no mention does.
 SENTENCE_ENDS = frozenset(".:!?)。：！？")
 
 
-class MarkedCallParser(Parser):
+class MarkedCallParser(CallParser):
     """Reads marked calls; `tools` are the JSON Schemas of the parameters of those on offer.
 
     A `constrained` answer follows a grammar as a whole: a call is all of it, or stands behind the
@@ -43,20 +42,13 @@ class MarkedCallParser(Parser):
         tools: Mapping[str, Mapping[str, Any]],
         *,
         marks: Marks,
-        first_call_only: bool = False,
-        constrained: bool = False,
-        **base: Any,
+        **options: Any,
     ) -> None:
-        self._tools = tools
         self._marks = marks
-        self._first_call_only = first_call_only
-        self._called = False
-        self._constrained = constrained
         self._rule = Rule()
-        self._taken_over = False
         self._openers = (*marks.section_openers, marks.call.head) if tools else ()
         self._ends = (marks.end_call, *marks.section_closers)
-        super().__init__(**base)
+        super().__init__(tools, **options)
         self._heads = Heads(self._tape, marks, tools)
 
     def feed(self, text: str) -> list[ParsedEvent]:
@@ -67,7 +59,7 @@ class MarkedCallParser(Parser):
     @property
     def begun(self) -> Begun | None:
         """The call that has begun and that a grammar may take over now; None at any other time."""
-        if self._taken_over or self._constrained or self.stopped:
+        if not self._is_free:
             return None
         return self._heads.awaited() or self._heads.begun
 
@@ -78,7 +70,7 @@ class MarkedCallParser(Parser):
 
     def constrain(self) -> None:
         """Say that a grammar takes over the call that has begun."""
-        self._taken_over = True
+        super().constrain()
         self._rule.constrained = True
 
     @property
@@ -127,7 +119,7 @@ class MarkedCallParser(Parser):
             elif not head.json:
                 self._tape.take(head.size)
                 self._space.clear()
-            elif not (yield from self._json_call(head)):
+            elif not (yield from self._json_call(head.size)):
                 break
             head = yield from self._behind_call(section=section)
         self._line_start = True
@@ -295,53 +287,9 @@ class MarkedCallParser(Parser):
         """Read all arguments as one JSON object in markers of its own."""
         tape = self._tape
         before = tape.take((yield from tape.space(0)))
-        yield from self._object(before, arguments, junk)
+        yield from self._json_object(before, arguments, junk)
         offset = yield from tape.space(0)
         closer = yield from tape.literal(offset, (self._marks.block[1],))
         tape.take(offset + len(closer))
         if not closer:
             self._mend()
-
-    def _object(self, before: str, arguments: Arguments, junk: list[str]) -> Steps[None]:
-        text = ""
-        if (yield from self._tape.literal(0, ("{",))):
-            text = yield from self._tape.json()
-        values = container(text, ("object",), None)
-        if values is None:
-            junk.append(before + text)
-        else:
-            arguments.add_all(values)
-
-    def _stray(self, offset: int, arguments: Arguments, junk: list[str]) -> Steps[None]:
-        """Read what stands where a key should: all arguments as one JSON object, or junk."""
-        tape = self._tape
-        self._mend()
-        space = tape.take(offset)
-        if not arguments.seen and (yield from tape.literal(0, ("{",))):
-            yield from self._object(space, arguments, junk)
-            return
-        junk.append(space + tape.take(1) + tape.take_until(WORD_END))
-        while tape.empty and not tape.ended:  # the word may go on
-            yield
-            junk.append(tape.take_until(WORD_END))
-
-    # Calls written as JSON, the form of a neighbour family.
-
-    def _json_call(self, head: Head) -> Steps[bool]:
-        """Read `{"name": …, "arguments": {…}}`; what is no such call is said."""
-        before = self._tape.take(head.size)
-        text = yield from self._tape.json()
-        value = container(text, ("object",), {})
-        name = value.get("name")
-        arguments = value.get("arguments", value.get("parameters", {}))
-        if isinstance(arguments, str):
-            arguments = container(arguments, ("object",), None)
-        if not isinstance(name, str) or not name or not isinstance(arguments, dict):
-            if not self._thought:
-                self._notice("text")
-            self._say(before + text)
-            return False
-        self._called = True
-        self._say_call(name, arguments)
-        self._mend()
-        return True

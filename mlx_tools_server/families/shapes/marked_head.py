@@ -18,13 +18,12 @@ from typing import Any
 from ...schema import Parameters
 from ..parser import Begun
 from ..tape import Steps, Tape
+from .calls import MAX_BEGUN
 from .marked_value import MAX_REPEATED
 from .marks import Found, Marks, read_tag
 
 # A name that no tool on offer has.
 _WORD = re.compile(r"[^\s<>{}()\[\]\"'`,;]+")
-# The text of a call that has begun is asked for at every token; more of it comes in no token.
-MAX_BEGUN = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,17 +14,17 @@ Rules of this file:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ...events import ParsedEvent
 from ...jsontext import dumps
-from ...schema import Parameters, container
+from ...schema import Parameters
 from ..arguments import Arguments
-from ..parser import Begun, Parser
+from ..parser import Begun
 from ..tape import Steps
+from .calls import MAX_BEGUN, CallParser
 from .tag_value import (
     CLOSE,
     END_FUNCTION,
@@ -41,9 +41,6 @@ from .tag_value import (
 
 # What may follow behind the name of a tool.
 BODY = (PARAMETER, END_PARAMETER, END_FUNCTION, CLOSE, FUNCTION, "{")
-WORD_END = re.compile(r"[ \t\r\n<]")
-# The text of a call that has begun is asked for at every token; more of it comes in no token.
-MAX_BEGUN = 1 << 20
 
 
 def write(name: str, arguments: Mapping[str, Any]) -> str:
@@ -70,32 +67,16 @@ class _Header:
     plain: bool = False
 
 
-class TagCallParser(Parser):
-    """Reads tag calls; `tools` are the JSON Schemas of the parameters of those on offer.
+class TagCallParser(CallParser):
+    """Reads tag calls."""
 
-    A `constrained` answer follows a grammar as a whole: a call is all of it, or stands behind the
-    thought, and none stands in a thought or a text.
-    """
-
-    def __init__(
-        self,
-        tools: Mapping[str, Mapping[str, Any]],
-        *,
-        first_call_only: bool = False,
-        constrained: bool = False,
-        **base: Any,
-    ) -> None:
-        self._tools = tools
-        self._first_call_only = first_call_only
-        self._called = False
-        self._constrained = constrained
+    def __init__(self, tools: Mapping[str, Mapping[str, Any]], **options: Any) -> None:
         self._rule = Rule()
         # The call that a grammar may take over: while its name is awaited, where on the tape that
-        # begins; once it is certain, all of it so far. And whether a grammar has taken it over.
+        # begins; once it is certain, all of it so far.
         self._name_at: int | None = None
         self._begun: Begun | None = None
-        self._taken_over = False
-        super().__init__(**base)
+        super().__init__(tools, **options)
 
     def feed(self, text: str) -> list[ParsedEvent]:
         """Read more text and return the events that are certain by now."""
@@ -105,7 +86,7 @@ class TagCallParser(Parser):
     @property
     def begun(self) -> Begun | None:
         """The call that has begun and that a grammar may take over now; None at any other time."""
-        if self._taken_over or self._constrained or self.stopped:
+        if not self._is_free:
             return None
         if self._name_at is not None:
             return Begun(self._tape.peek(self._name_at, MAX_BEGUN), True)
@@ -118,7 +99,7 @@ class TagCallParser(Parser):
 
     def constrain(self) -> None:
         """Say that a grammar takes over the call that has begun."""
-        self._taken_over = True
+        super().constrain()
         self._rule.constrained = True
 
     @property
@@ -150,7 +131,7 @@ class TagCallParser(Parser):
             elif not header.json:
                 self._tape.take(header.size)
                 self._space.clear()
-            elif not (yield from self._json_call(header)):
+            elif not (yield from self._json_call(header.size)):
                 break
             header = yield from self._behind_call(wrapped=wrapped)
         self._line_start = True
@@ -374,42 +355,3 @@ class TagCallParser(Parser):
         if tag == OPEN:
             return (yield from self._wrapped_header(offset)) is not None
         return (yield from tag_name(self._tape, offset + len(tag), self._tools)) is not None
-
-    def _stray(self, offset: int, arguments: Arguments, junk: list[str]) -> Steps[None]:
-        """Read what stands where a parameter should: all of them as one JSON object, or junk."""
-        tape = self._tape
-        self._mend()
-        space = tape.take(offset)
-        if arguments.seen or not (yield from tape.literal(0, ("{",))):
-            junk.append(space + tape.take(1) + tape.take_until(WORD_END))
-            while tape.empty and not tape.ended:  # the word may go on
-                yield
-                junk.append(tape.take_until(WORD_END))
-            return
-        text = yield from self._tape.json()
-        values = container(text, ("object",), None)
-        if values is None:
-            junk.append(space + text)
-        else:
-            arguments.add_all(values)
-
-    # Calls written as JSON, the form of a neighbour family.
-
-    def _json_call(self, header: _Header) -> Steps[bool]:
-        """Read `{"name": …, "arguments": {…}}`; what is no such call is said."""
-        before = self._tape.take(header.size)
-        text = yield from self._tape.json()
-        value = container(text, ("object",), {})
-        name = value.get("name")
-        arguments = value.get("arguments", value.get("parameters", {}))
-        if isinstance(arguments, str):
-            arguments = container(arguments, ("object",), None)
-        if not isinstance(name, str) or not name or not isinstance(arguments, dict):
-            if not self._thought:
-                self._notice("text")
-            self._say(before + text)
-            return False
-        self._called = True
-        self._say_call(name, arguments)
-        self._mend()
-        return True
