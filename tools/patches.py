@@ -104,7 +104,9 @@ def fetch(version: str, folder: Path) -> Path:
 def unpack(sdist: Path, into: Path) -> Path:
     """Unpack the source of a release and return its root."""
     with tarfile.open(sdist) as archive:
-        archive.extractall(into, filter="data")
+        # Python 3.11.3 and before have none.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(into)
     return next(path for path in into.iterdir() if (path / "mlx_lm").is_dir())
 
 

@@ -134,7 +134,9 @@ def build(check: Check) -> str:
     sdist = next((check.folder / "sdist").glob("*.tar.gz"))
     wheel = next((check.folder / "wheel").glob("*.whl"))
     with tarfile.open(sdist) as archive:
-        archive.extractall(check.folder / "source", filter="data")
+        # Python 3.11.3 and before have none.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(check.folder / "source")
     source = next((check.folder / "source").iterdir())
     again = check.folder / "again"
     run([sys.executable, "-m", "build", "--wheel", "--outdir", str(again), str(source)], source)
