@@ -1,4 +1,4 @@
-"""What the parsers of calls share: the tools on offer, and calls that are JSON where tags belong.
+"""What the parsers of calls share: tools, what a grammar takes over, and JSON in place of tags.
 
 Rules of this file:
 - No form shows here.
@@ -10,16 +10,52 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from ...events import ParsedEvent
 from ...schema import container
 from ..arguments import Arguments
-from ..parser import Parser
-from ..tape import Steps
+from ..parser import Begun, Parser
+from ..tape import Steps, Tape
 
 WORD_END = re.compile(r"[ \t\r\n<]")
 # The text of a call that has begun is asked for at every token; more of it comes in no token.
 MAX_BEGUN = 1 << 20
+# Repetitions of one marker that still count as one: more is not a slip of the pen but text.
+MAX_REPEATED = 8
+
+
+@dataclass(slots=True)
+class Rule:
+    """Whether a grammar decides where the values of a call end, and whether one has let go."""
+
+    constrained: bool = False
+    let_go: bool = False
+
+
+class HeadReader:
+    """Looks ahead for the heads of calls.
+
+    `name_at` is where on the tape a name begins that is awaited, and `begun` the last call whose
+    name was certain.
+    """
+
+    def __init__(self, tape: Tape) -> None:
+        self._tape = tape
+        self.name_at: int | None = None
+        self.begun: Begun | None = None
+
+    def awaited(self) -> Begun | None:
+        """Return the call whose name is awaited."""
+        return None if self.name_at is None else self._from(self.name_at, wrapped=True)
+
+    def begin(self, name_at: int, *, wrapped: bool = True) -> None:
+        """Say that the call is certain whose name begins at this offset."""
+        self.begun = self._from(name_at, wrapped=wrapped)
+
+    def _from(self, name_at: int, *, wrapped: bool) -> Begun:
+        return Begun(self._tape.peek(name_at, MAX_BEGUN), wrapped)
 
 
 class CallParser(Parser):
@@ -43,16 +79,31 @@ class CallParser(Parser):
         self._constrained = constrained
         # Whether a grammar has taken over the call that has begun.
         self._taken_over = False
+        self._rule = Rule()
         super().__init__(**base)
+        self._heads = HeadReader(self._tape)
+
+    def feed(self, text: str) -> list[ParsedEvent]:
+        """Read more text and return the events that are certain by now."""
+        self._heads.begun = None
+        return super().feed(text)
+
+    @property
+    def begun(self) -> Begun | None:
+        """The call that has begun and that a grammar may take over now; None at any other time."""
+        if self._taken_over or self._constrained or self.stopped:
+            return None
+        return self._heads.awaited() or self._heads.begun
+
+    @property
+    def let_go(self) -> bool:
+        """Whether a grammar has let go of a call, so that it may be any."""
+        return self._rule.let_go
 
     def constrain(self) -> None:
         """Say that a grammar takes over the call that has begun."""
         self._taken_over = True
-
-    @property
-    def _is_free(self) -> bool:
-        """Whether a grammar may take over a call that begins."""
-        return not (self._taken_over or self._constrained or self.stopped)
+        self._rule.constrained = True
 
     def _json_object(self, before: str, arguments: Arguments, junk: list[str]) -> Steps[None]:
         """Read all arguments as one JSON object; what is none is junk, with what stood before."""

@@ -16,9 +16,7 @@ from typing import Any
 from ..arguments import Arguments
 from ..literals import Literals
 from ..notations import JSON
-from ..parser import Begun
 from ..tape import Steps
-from .calls import MAX_BEGUN
 from .literal_call import LiteralCallParser
 from .literal_head import FENCE
 
@@ -74,7 +72,7 @@ class ChannelCallParser(LiteralCallParser):
         header = tape.peek(0, end)
         recipient, channel = _RECIPIENT.search(header), _CHANNEL.search(header)
         if self._heads.name_at is not None:
-            self._heads.begun = Begun(tape.peek(self._heads.name_at, MAX_BEGUN), True)
+            self._heads.begin(self._heads.name_at)
         self._heads.name_at = None
         self._turn(thought=channel is not None and channel[1] == THOUGHTS and not recipient)
         name = self._heads.known(recipient[1]) if recipient else ""

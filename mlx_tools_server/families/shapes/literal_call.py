@@ -19,15 +19,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ...events import ParsedEvent
 from ...jsontext import dumps, loads
 from ...schema import Parameters
 from ..arguments import Arguments
 from ..literals import Literals
 from ..notations import JSON, PYTHON
-from ..parser import Begun
 from ..tape import MAX_NAME, Steps, Tape
-from .calls import MAX_BEGUN, CallParser
+from .calls import CallParser
 from .literal_form import Form
 from .literal_head import FENCE, Head, Heads
 
@@ -71,19 +69,7 @@ class LiteralCallParser(CallParser):
         # What may end the arguments of the call that is read.
         self._fence = form.fence
         super().__init__(tools, **options)
-        self._heads = Heads(self._tape, form, tools)
-
-    def feed(self, text: str) -> list[ParsedEvent]:
-        """Read more text and return the events that are certain by now."""
-        self._heads.begun = None
-        return super().feed(text)
-
-    @property
-    def begun(self) -> Begun | None:
-        """The call that has begun and that a grammar may take over now; None at any other time."""
-        if not self._is_free:
-            return None
-        return self._heads.awaited() or self._heads.begun
+        self._heads: Heads = Heads(self._tape, form, tools)
 
     @property
     def _call_markers(self) -> tuple[str, ...]:
@@ -270,7 +256,7 @@ class LiteralCallParser(CallParser):
         if not name or not (head.wrapped or known in self._tools):
             return ""
         if certain:
-            self._heads.begun = Begun(tape.peek(1, MAX_BEGUN), True)
+            self._heads.begin(1)
         tape.take(end + 1)
         return known
 

@@ -15,15 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..parser import Begun
 from ..tape import MAX_NAME, Steps, Tape
-from .calls import MAX_BEGUN
+from .calls import MAX_REPEATED, HeadReader
 from .literal_form import Form
 
 # What stands between an opener and the arguments is no longer than this.
 MAX_HEAD = 512
-# Openers that a model repeats.
-MAX_REPEATED = 8
 
 FENCE = "```"
 _FENCE_END = re.compile(r"[^\w]")
@@ -56,28 +53,16 @@ class Head:
     plain: bool = True
 
 
-class Heads:
-    """Reads heads of calls of these tools.
-
-    `name_at` is where on the tape a name begins that is awaited, and `begun` the last call whose
-    name was certain.
-    """
+class Heads(HeadReader):
+    """Reads heads of calls of these tools."""
 
     def __init__(self, tape: Tape, form: Form, tools: Mapping[str, Mapping[str, Any]]) -> None:
-        self._tape = tape
+        super().__init__(tape)
         self._form = form
         self._tools = tools
         self._pattern = re.compile(rf"\s*(?:{form.head})\s*")
         marks = {"{", "(", '"', *(closer[0] for closer in form.closers)}
         self._end = re.compile(f"[{re.escape(''.join(sorted(marks)))}]")
-        self.name_at: int | None = None
-        self.begun: Begun | None = None
-
-    def awaited(self) -> Begun | None:
-        """Return the call whose name is awaited."""
-        if self.name_at is None:
-            return None
-        return Begun(self._tape.peek(self.name_at, MAX_BEGUN), True)
 
     def known(self, name: str, written: str = "") -> str:
         """Return the name of the tool on offer that is meant, or the name itself."""
@@ -191,6 +176,6 @@ class Heads:
         usual = mark in (form.notation.opener, "{")
         if name not in self._tools and not (certain and style == "named" and usual):
             return None
-        self.begun = Begun(tape.peek(offset + match.start("name"), MAX_BEGUN), True)
+        self.begin(offset + match.start("name"))
         self.name_at = None
         return end, style, name, name == match["name"]

@@ -16,14 +16,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...events import ParsedEvent
 from ...schema import Parameters
 from ..arguments import Arguments
-from ..parser import Begun, Thinking
+from ..parser import Thinking
 from ..tape import Steps
 from .calls import CallParser
 from .marked_head import Head, Heads
-from .marked_value import Rule, Surroundings, Value
+from .marked_value import Surroundings, Value
 from .marks import Found, Marks, read_tag, value_type
 
 # What a call may stand right behind, and no mention does.
@@ -45,33 +44,10 @@ class MarkedCallParser(CallParser):
         **options: Any,
     ) -> None:
         self._marks = marks
-        self._rule = Rule()
         self._openers = (*marks.section_openers, marks.call.head) if tools else ()
         self._ends = (marks.end_call, *marks.section_closers)
         super().__init__(tools, **options)
-        self._heads = Heads(self._tape, marks, tools)
-
-    def feed(self, text: str) -> list[ParsedEvent]:
-        """Read more text and return the events that are certain by now."""
-        self._heads.begun = None
-        return super().feed(text)
-
-    @property
-    def begun(self) -> Begun | None:
-        """The call that has begun and that a grammar may take over now; None at any other time."""
-        if not self._is_free:
-            return None
-        return self._heads.awaited() or self._heads.begun
-
-    @property
-    def let_go(self) -> bool:
-        """Whether a grammar has let go of a call, so that it may be any."""
-        return self._rule.let_go
-
-    def constrain(self) -> None:
-        """Say that a grammar takes over the call that has begun."""
-        super().constrain()
-        self._rule.constrained = True
+        self._heads: Heads = Heads(self._tape, marks, tools)
 
     @property
     def _call_markers(self) -> tuple[str, ...]:

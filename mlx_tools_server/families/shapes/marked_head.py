@@ -16,10 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...schema import Parameters
-from ..parser import Begun
 from ..tape import Steps, Tape
-from .calls import MAX_BEGUN
-from .marked_value import MAX_REPEATED
+from .calls import MAX_REPEATED, HeadReader
 from .marks import Found, Marks, read_tag
 
 # A name that no tool on offer has.
@@ -42,28 +40,16 @@ class Head:
     plain: bool = False
 
 
-class Heads:
-    """Reads heads of calls of these tools.
-
-    `name_at` is where on the tape a name begins that is awaited, and `begun` the last call whose
-    head was read.
-    """
+class Heads(HeadReader):
+    """Reads heads of calls of these tools."""
 
     def __init__(self, tape: Tape, marks: Marks, tools: Mapping[str, Mapping[str, Any]]) -> None:
-        self._tape = tape
+        super().__init__(tape)
         self._marks = marks
         self._tools = tools
-        self.name_at: int | None = None
-        self.begun: Begun | None = None
         # What may follow behind the name of a tool.
         tags = (marks.key.head, marks.end_call, *marks.section_closers, marks.block[0], "{")
         self._body = tuple(tag for tag in tags if tag)
-
-    def awaited(self) -> Begun | None:
-        """Return the call whose name is awaited."""
-        if self.name_at is None:
-            return None
-        return Begun(self._tape.peek(self.name_at, MAX_BEGUN), wrapped=True)
 
     def read(self, marker: str, *, certain: bool, line_start: bool) -> Steps[Head | None]:
         """Read the head that a marker in a text opens.
@@ -236,4 +222,4 @@ class Heads:
         return Head(offset, section=section, json=True) if marked else None
 
     def _begin(self, name_at: int, *, wrapped: bool) -> None:
-        self.begun = Begun(self._tape.peek(name_at, MAX_BEGUN), wrapped)
+        self.begin(name_at, wrapped=wrapped)

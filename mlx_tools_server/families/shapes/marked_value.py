@@ -21,21 +21,11 @@ from dataclasses import dataclass
 
 from ..arguments import Argument
 from ..tape import Steps, Tape
+from .calls import MAX_REPEATED, Rule
 from .marks import Marks
-
-# Repetitions of one marker that still count as one: more is not a slip of the pen but text.
-MAX_REPEATED = 8
 
 _END = "end"
 _STRING = re.compile(r'\\.|\\$|"', re.DOTALL)
-
-
-@dataclass(slots=True)
-class Rule:
-    """Whether a grammar decides where the values of a call end, and whether one has let go."""
-
-    constrained: bool = False
-    let_go: bool = False
 
 
 @dataclass(frozen=True, slots=True)

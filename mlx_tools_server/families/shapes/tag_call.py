@@ -18,22 +18,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...events import ParsedEvent
 from ...jsontext import dumps
 from ...schema import Parameters
 from ..arguments import Arguments
-from ..parser import Begun
 from ..tape import Steps
-from .calls import MAX_BEGUN, CallParser
+from .calls import MAX_REPEATED, CallParser
 from .tag_value import (
     CLOSE,
     END_FUNCTION,
     END_PARAMETER,
     FUNCTION,
-    MAX_REPEATED,
     OPEN,
     PARAMETER,
-    Rule,
     Value,
     is_plain,
     tag_name,
@@ -70,38 +66,6 @@ class _Header:
 class TagCallParser(CallParser):
     """Reads tag calls."""
 
-    def __init__(self, tools: Mapping[str, Mapping[str, Any]], **options: Any) -> None:
-        self._rule = Rule()
-        # The call that a grammar may take over: while its name is awaited, where on the tape that
-        # begins; once it is certain, all of it so far.
-        self._name_at: int | None = None
-        self._begun: Begun | None = None
-        super().__init__(tools, **options)
-
-    def feed(self, text: str) -> list[ParsedEvent]:
-        """Read more text and return the events that are certain by now."""
-        self._begun = None
-        return super().feed(text)
-
-    @property
-    def begun(self) -> Begun | None:
-        """The call that has begun and that a grammar may take over now; None at any other time."""
-        if not self._is_free:
-            return None
-        if self._name_at is not None:
-            return Begun(self._tape.peek(self._name_at, MAX_BEGUN), True)
-        return self._begun
-
-    @property
-    def let_go(self) -> bool:
-        """Whether a grammar has let go of a call, so that it may be any."""
-        return self._rule.let_go
-
-    def constrain(self) -> None:
-        """Say that a grammar takes over the call that has begun."""
-        super().constrain()
-        self._rule.constrained = True
-
     @property
     def _call_markers(self) -> tuple[str, ...]:
         if self._constrained and (self._thought or self._last_kind == "text"):
@@ -116,7 +80,7 @@ class TagCallParser(CallParser):
             header = None if mention else (yield from self._wrapped_header(0, awaited=certain))
         else:
             header = yield from self._bare_header()
-        self._name_at = None
+        self._heads.name_at = None
         self._plain = False
         if header is None:
             self._taken_over = False
@@ -164,7 +128,7 @@ class TagCallParser(CallParser):
     ) -> Steps[_Header | None]:
         """Read the name behind this tag, and look whether a call follows it."""
         if tag == FUNCTION and awaited:
-            self._name_at = offset
+            self._heads.name_at = offset
         found = yield from self._function_name(offset)
         if found is None:
             return None
@@ -236,9 +200,9 @@ class TagCallParser(CallParser):
             return None
         if tag == "{":
             return _Header(offset, json=True)
-        self._name_at = offset + len(tag)
-        found = yield from tag_name(tape, self._name_at, self._tools)
-        self._name_at = None
+        self._heads.name_at = name_at = offset + len(tag)
+        found = yield from tag_name(tape, name_at, self._tools)
+        self._heads.name_at = None
         if found is None:
             self._taken_over = False
             return None
@@ -269,7 +233,7 @@ class TagCallParser(CallParser):
                 return wrapped
 
     def _begin(self, name_at: int, *, wrapped: bool) -> None:
-        self._begun = Begun(self._tape.peek(name_at, MAX_BEGUN), wrapped)
+        self._heads.begin(name_at, wrapped=wrapped)
 
     # A call.
 
@@ -285,7 +249,7 @@ class TagCallParser(CallParser):
         if complete:
             arguments.close()
         self._end(complete=complete)
-        self._begun = None
+        self._heads.begun = None
         self._taken_over = False
         self._say("".join(junk))
 

@@ -24,10 +24,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container
-from dataclasses import dataclass
 
 from ..arguments import Argument
 from ..tape import SPACE, Steps, Tape
+from .calls import MAX_REPEATED, Rule
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 FUNCTION, END_FUNCTION = "<function=", "</function>"
@@ -39,9 +39,6 @@ OPENERS, CLOSERS = (FUNCTION, PARAMETER), (END_FUNCTION, CLOSE)
 TAGS = (*OPENERS, *CLOSERS)
 # What begins right behind a closer that ends a constrained value.
 BEHIND = (PARAMETER[:-1], "</")
-
-# Repetitions of one tag that still count as one: more is not a slip of the pen but text.
-MAX_REPEATED = 8
 
 _END = "end"
 _AHEAD = (PARAMETER, END_PARAMETER, END_FUNCTION, CLOSE, OPEN)
@@ -96,14 +93,6 @@ class _Nest:
             pass
         self.functions.pop()
         return True
-
-
-@dataclass(slots=True)
-class Rule:
-    """Whether a grammar decides where the values of a call end, and whether one has let go."""
-
-    constrained: bool = False
-    let_go: bool = False
 
 
 class Value:
