@@ -15,7 +15,7 @@ from dataclasses import replace
 from .family import Family, Shape
 from .parser import Begun, Parser, Thinking
 from .rows import FAMILIES
-from .shapes.tag_grammar import CallGrammar
+from .shapes.call_grammar import CallGrammar
 from .shapes.whole_call import ForeignFormat
 
 __all__ = [

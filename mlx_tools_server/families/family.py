@@ -15,7 +15,7 @@ from ..grammar.nodes import Engine
 from ..messages import ToolSpec
 from .parser import Parser, Thinking
 from .shapes import tag_call, tag_grammar
-from .shapes.tag_grammar import CallGrammar
+from .shapes.call_grammar import CallGrammar
 from .shapes.tag_value import OPEN
 from .shapes.whole_call import ForeignFormat, WholeCallParser
 

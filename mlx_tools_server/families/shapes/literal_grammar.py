@@ -19,8 +19,8 @@ from ...grammar.nodes import Engine, Patient, fitting, json_value
 from ...jsontext import dumps
 from ...messages import ToolSpec
 from ...schema import Kinds, Parameters
+from .call_grammar import BITS, CallGrammar, names_of
 from .literal_form import Form
-from .tag_grammar import BITS, CallGrammar
 
 # Python's words beside those of JSON, by type.
 _WORDS: Mapping[str, tuple[str, ...]] = {"boolean": ("True", "False"), "null": ("None",)}
@@ -160,8 +160,7 @@ class _Arguments:
         self.notes += [
             Note(word, tool.name) for word in sorted(_UNENSURED & tool.parameters.keys())
         ]
-        names = dict.fromkeys([*known.declared, *sorted(known.required)])
-        for i, name in enumerate(sorted(names, key=lambda name: name not in known.required)):
+        for i, name in enumerate(names_of(known)):
             required = name in known.required
             if i >= BITS or not name.isidentifier():
                 self.notes.append(Note("required" if required else "properties", tool.name))

@@ -17,16 +17,21 @@ from typing import Any
 
 from ...grammar.answers import Thought, framed, thought_rule
 from ...grammar.lark import Note, Rules, literal
-from ...grammar.nodes import UNENSURED, Engine, Patient
+from ...grammar.nodes import Engine, Patient
 from ...messages import ToolSpec
 from ...schema import KINDS, Kinds, Parameters
 from ..tape import MAX_NAME
+from .call_grammar import (
+    BITS,
+    MAX_PARAMETERS,
+    TAGS_UNENSURED,
+    CallGrammar,
+    extra_name,
+    extra_node,
+    names_of,
+)
 from .marked_text import MarkedValues
 from .marks import Marks, Tag
-from .tag_grammar import BITS, MAX_PARAMETERS, CallGrammar
-
-_NAME = "/[A-Za-z_][A-Za-z0-9_.\\-]{0,63}/"
-_UNENSURED = UNENSURED | {"oneOf", "anyOf", "patternProperties", "minProperties", "maxProperties"}
 
 
 def calls(
@@ -167,10 +172,9 @@ class _Calls:
     def _parameters(self, tool: ToolSpec, known: Parameters) -> Iterable[_Parameter]:
         """Return the parameters, those that are required first."""
         self._values.notes += [
-            Note(word, tool.name) for word in sorted(_UNENSURED & tool.parameters.keys())
+            Note(word, tool.name) for word in sorted(TAGS_UNENSURED & tool.parameters.keys())
         ]
-        declared = dict.fromkeys([*known.declared, *sorted(known.required)])
-        names = sorted(declared, key=lambda name: name not in known.required)
+        names = names_of(known)
         if len(names) > MAX_PARAMETERS:
             self._values.notes.append(Note("properties", tool.name))
         for name in names[:MAX_PARAMETERS]:
@@ -202,13 +206,10 @@ class _Calls:
 
     def _extra(self, tool: ToolSpec, known: Parameters) -> Sequence[_Parameter]:
         """Return how parameters are written that are not declared, if the schema wants them."""
-        node = tool.parameters.get("additionalProperties")
-        if node is None and "type" in tool.parameters and "properties" not in tool.parameters:
-            node = True
-        if node is not True and not isinstance(node, Mapping):
+        node = extra_node(tool)
+        if node is None:
             return ()
-        taken = " | ".join(literal(name) for name in known.declared)
-        name = self._rules.name("NAME", f"{_NAME} & ~({taken})" if taken else _NAME)
+        name = extra_name(known, self._rules)
         where = f"{tool.name}.*"
         return [self._parameter(node, tool, known, name, where, required=False)]
 

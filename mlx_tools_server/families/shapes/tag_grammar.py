@@ -17,11 +17,20 @@ from typing import Any
 
 from ...grammar.answers import Thought, framed
 from ...grammar.lark import Note, Rules, literal
-from ...grammar.nodes import UNENSURED, Engine, Patient
+from ...grammar.nodes import Engine, Patient
 from ...grammar.values import Framing, RawValues
 from ...messages import ToolSpec
 from ...schema import Parameters
 from ..tape import MAX_NAME
+from .call_grammar import (
+    BITS,
+    MAX_PARAMETERS,
+    TAGS_UNENSURED,
+    CallGrammar,
+    extra_name,
+    extra_node,
+    names_of,
+)
 from .tag_value import (
     BEHIND,
     CLOSE,
@@ -35,28 +44,7 @@ from .tag_value import (
     TAGS,
 )
 
-# A rule's parameter has this many bits; parameters beyond them come in the schema's order.
-BITS = 64
-# A chain of rules is as deep as it is long, and llguidance recurses. What is beyond is left out.
-MAX_PARAMETERS = 250
-
 _FRAMING = Framing(END_PARAMETER, BEHIND, TAGS, CLOSE)
-_NAME = "/[A-Za-z_][A-Za-z0-9_.\\-]{0,63}/"
-
-
-@dataclass(frozen=True, slots=True)
-class CallGrammar:
-    """Grammars of calls, and what of the schemas they don't ensure.
-
-    `whole` is a whole answer that calls, or says what may be said instead. `wrapped` and `bare` are
-    the rest of one call from right behind its `<function=`, with and without a wrapper around it:
-    the call is over, or no longer told by the grammar, as soon as they accept.
-    """
-
-    whole: str
-    wrapped: str
-    bare: str
-    notes: tuple[Note, ...]
 
 
 def calls(
@@ -162,10 +150,9 @@ class _Calls:
     def _parameters(self, tool: ToolSpec, known: Parameters) -> Iterable[_Parameter]:
         """Return the parameters, those that are required first."""
         self._raw.notes += [
-            Note(word, tool.name) for word in sorted(_UNENSURED & tool.parameters.keys())
+            Note(word, tool.name) for word in sorted(TAGS_UNENSURED & tool.parameters.keys())
         ]
-        declared = dict.fromkeys([*known.declared, *sorted(known.required)])
-        names = sorted(declared, key=lambda name: name not in known.required)
+        names = names_of(known)
         if len(names) > MAX_PARAMETERS:
             self._raw.notes.append(Note("properties", tool.name))
         for name in names[:MAX_PARAMETERS]:
@@ -183,13 +170,10 @@ class _Calls:
 
     def _extra(self, tool: ToolSpec, known: Parameters) -> Sequence[_Way]:
         """Return how parameters are written that are not declared, if the schema wants them."""
-        node = tool.parameters.get("additionalProperties")
-        if node is None and "type" in tool.parameters and "properties" not in tool.parameters:
-            node = True
-        if node is not True and not isinstance(node, Mapping):
+        node = extra_node(tool)
+        if node is None:
             return ()
-        taken = " | ".join(literal(name) for name in known.declared)
-        name = self._rules.name("NAME", f"{_NAME} & ~({taken})" if taken else _NAME)
+        name = extra_name(known, self._rules)
         kind = known.type_of("")
         values = self._raw.of(node, tool.parameters, kind, f"{tool.name}.*")
         tag = f'{literal(PARAMETER)} {name} ">\\n"'
@@ -242,4 +226,3 @@ class _Calls:
 
 
 _CLOSER = literal(f"{END_PARAMETER}\n")
-_UNENSURED = UNENSURED | {"oneOf", "anyOf", "patternProperties", "minProperties", "maxProperties"}
