@@ -23,8 +23,9 @@ from ..arguments import Argument
 from ..tape import Steps, Tape
 from .calls import MAX_REPEATED, Rule
 from .marks import Marks
+from .open_value import END, OpenValue
 
-_END = "end"
+_TAG, _CDATA = re.compile("<"), re.compile("]")
 _STRING = re.compile(r'\\.|\\$|"', re.DOTALL)
 
 
@@ -60,103 +61,47 @@ class _JsonString:
             self._escaped = mark == "\\"
 
 
-class Value:
-    """One value while it is read; `is_json` says that it can be nothing but JSON.
-
-    `unclosed` says that it was read, and had no closer of its own.
-    """
+class Value(OpenValue):
+    """One value while it is read; `is_json` says that it can be nothing but JSON."""
 
     def __init__(
         self, tape: Tape, argument: Argument, around: Surroundings, *, is_json: bool
     ) -> None:
-        self._tape = tape
-        self._argument = argument
         self._around = around
         self._marks = marks = around.marks
-        self._rule = around.rule
+        ends = (marks.end_call, *marks.section_closers)
+        tags = (marks.end_value, *ends, marks.value_head, marks.key.head, marks.call.head)
+        super().__init__(tape, argument, around.rule, tags=tuple(dict.fromkeys(tags)))
+        self._over = ends
         self._is_json = is_json
         self._string = _JsonString()
         self._cdata = False
-        self._tail = ""
-        self._empty = True
         # What the value quotes: values and calls that are open.
         self._values = 0
         self._calls = 0
-        self._ends = (marks.end_call, *marks.section_closers)
-        self._tags = tuple(
-            dict.fromkeys(
-                (marks.end_value, *self._ends, marks.value_head, marks.key.head, marks.call.head)
-            )
-        )
-        self.unclosed = False
 
-    def read(self) -> Steps[bool]:
-        """Take the value and its closer; return False if the text was cut before that."""
-        tape = self._tape
+    def _begin(self) -> Steps[re.Pattern[str]]:
         if self._marks.cdata[0]:
-            yield from self._open_cdata()
-        first = re.compile("[<]" if not self._cdata else "]")
-        while True:
-            self._write(tape.take_until(first))
-            if tape.empty:
-                if tape.ended:
-                    break
-                yield
-                continue
-            tape.starved = False
-            closer = yield from self._closer()
-            if closer is not None:
-                tape.take(closer)
-                self._close(framed=not closer)
-                self.unclosed = self.unclosed or not closer
-                return True
-            if tape.starved and tape.cut:
-                tape.take_until(None)  # it may be a closer, so it must not pass as payload
-                break
-            self._write(tape.take(1))
-        if not tape.cut:
-            self._close(framed=True)
-            self.unclosed = True
-        return not tape.cut
+            size = yield from self._tape.space(0)
+            opener = yield from self._tape.literal(size, self._marks.cdata[:1])
+            if opener:
+                self._tape.take(size + len(opener))
+                self._cdata = True
+        return _CDATA if self._cdata else _TAG
 
-    def _open_cdata(self) -> Steps[None]:
-        size = yield from self._tape.space(0)
-        opener = yield from self._tape.literal(size, self._marks.cdata[:1])
-        if opener:
-            self._tape.take(size + len(opener))
-            self._cdata = True
-
-    def _write(self, text: str) -> None:
-        """Pass payload on, all but a newline at its end, which may be framing."""
-        if not text:
-            return
+    def _read(self, text: str) -> None:
         if self._is_json:
             self._string.add(text)
-        self._empty = False
-        text = self._tail + text
-        self._tail = next((end for end in ("\r\n", "\n", "\r") if text.endswith(end)), "")
-        if len(text) > len(self._tail):
-            self._argument.write(text[: len(text) - len(self._tail)])
 
-    def _close(self, *, framed: bool) -> None:
-        if self._tail and not framed:
-            self._argument.write(self._tail)
-        self._argument.close()
+    def _is_framing(self, *, implied: bool) -> bool:
+        return implied
 
     # Where it ends. Offsets are those behind the tag that stands here.
 
     def _closer(self) -> Steps[int | None]:
-        """Return the size of the closer that ends the value here, None if none does."""
-        if self._cdata:
-            return (yield from self._cdata_closer())
-        tag = yield from self._tape.literal(0, self._tags)
-        if not tag:
-            return None
-        if self._rule.constrained:
-            closes = yield from self._grammar_closes(tag)
-            if closes is not None or (self._tape.starved and self._tape.cut):
-                return len(tag) if closes else None
-            self._rule.constrained, self._rule.let_go = False, True
+        return (yield from self._cdata_closer() if self._cdata else super()._closer())
+
+    def _ends(self, tag: str) -> Steps[int | None]:
         size = len(tag)
         if tag == self._marks.end_value:
             return size if (yield from self._value_ends(size)) else None
@@ -167,18 +112,17 @@ class Value:
         closer, end_value = self._marks.cdata[1], self._marks.end_value
         if not (yield from self._tape.literal(0, (closer,))):
             return None
-        tag, behind = yield from self._ahead(len(closer), (end_value, *self._ends))
+        tag, behind = yield from self._ahead(len(closer), (end_value, *self._over))
         if tag == end_value and (yield from self._goes_on(behind)):
             return behind
         if tag and tag != end_value:
             self.unclosed = True
             return len(closer)
-        if self._rule.constrained and not (self._tape.starved and self._tape.cut):
-            self._rule.constrained, self._rule.let_go = False, True
+        if self._rule.constrained and not self._is_cut_here:
+            self._let_go()
         return None
 
     def _grammar_closes(self, tag: str) -> Steps[bool | None]:
-        """Return whether a constrained value ends here; None where its grammar has let go."""
         marks = self._marks
         if self._is_json:
             if self._string or tag != marks.end_value:
@@ -189,19 +133,19 @@ class Value:
             yield from self._count(tag, len(tag))
             return False
         follows, _ = yield from self._ahead(len(tag), (marks.key.head, marks.end_call))
-        return True if follows and follows != _END else None
+        return True if follows and follows != END else None
 
     def _value_ends(self, behind: int) -> Steps[bool]:
         """Return whether the closer here ends the value."""
         if not self._values:
             return (yield from self._goes_on(behind))
-        tag, end = yield from self._ahead(behind, (self._marks.key.head, *self._ends))
+        tag, end = yield from self._ahead(behind, (self._marks.key.head, *self._over))
         if tag == self._marks.key.head:
             ends = not self._calls and (yield from self._around.new_key(end))
-        elif tag in self._ends:
+        elif tag in self._over:
             ends = not self._calls or (yield from self._call_is_over(end))
         else:
-            ends = tag == _END
+            ends = tag == END
         if not ends:
             self._values -= 1
         return ends
@@ -214,14 +158,14 @@ class Value:
         for _ in range(MAX_REPEATED):
             offset = behind
             tag, behind = yield from self._ahead(
-                offset, (marks.key.head, *self._ends, marks.end_value, *marks.section_openers)
+                offset, (marks.key.head, *self._over, marks.end_value, *marks.section_openers)
             )
             if tag != marks.end_value:
                 break
         if tag and tag not in marks.section_openers:
             return tag != marks.end_value
         tag, _ = yield from self._ahead(offset, openers)
-        return bool(tag) and tag != _END and (yield from self._call_follows(offset))
+        return bool(tag) and tag != END and (yield from self._call_follows(offset))
 
     def _call_follows(self, offset: int) -> Steps[bool]:
         offset = yield from self._tape.space(offset)
@@ -267,23 +211,14 @@ class Value:
         tag, behind = yield from self._ahead(offset, self._marks.section_closers)
         if tag in self._marks.section_closers:
             return (yield from self._is_over_behind(behind))
-        return tag == _END or (yield from self._call_follows(offset))
+        return tag == END or (yield from self._call_follows(offset))
 
     def _is_over_behind(self, offset: int) -> Steps[bool]:
         """Return whether nothing but ends and another call follow."""
-        tag, behind = yield from self._ahead(offset, self._ends)
+        tag, behind = yield from self._ahead(offset, self._over)
         for _ in range(MAX_REPEATED):
-            if tag not in self._ends:
+            if tag not in self._over:
                 break
             offset = behind
-            tag, behind = yield from self._ahead(offset, self._ends)
-        return tag == _END or (yield from self._call_follows(offset))
-
-    def _ahead(self, offset: int, tags: tuple[str, ...]) -> Steps[tuple[str, int]]:
-        """Return which tag follows after white space, or that the text ends, and its end."""
-        tape = self._tape
-        offset = yield from tape.space(offset)
-        tag = yield from tape.literal(offset, tags)
-        if not tag and (yield from tape.at_end(offset)) and not tape.cut:
-            return _END, offset
-        return tag, offset + len(tag)
+            tag, behind = yield from self._ahead(offset, self._over)
+        return tag == END or (yield from self._call_follows(offset))

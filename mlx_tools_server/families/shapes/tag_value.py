@@ -28,6 +28,7 @@ from collections.abc import Callable, Container
 from ..arguments import Argument
 from ..tape import SPACE, Steps, Tape
 from .calls import MAX_REPEATED, Rule
+from .open_value import END, OpenValue
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 FUNCTION, END_FUNCTION = "<function=", "</function>"
@@ -40,7 +41,6 @@ TAGS = (*OPENERS, *CLOSERS)
 # What begins right behind a closer that ends a constrained value.
 BEHIND = (PARAMETER[:-1], "</")
 
-_END = "end"
 _AHEAD = (PARAMETER, END_PARAMETER, END_FUNCTION, CLOSE, OPEN)
 
 
@@ -95,12 +95,11 @@ class _Nest:
         return True
 
 
-class Value:
+class Value(OpenValue):
     """One value while it is read.
 
     `declared` are the tool's parameters, `seen` those that the call has so far; `lacks` says that
-    a tool is on offer and has no parameter of this name. `unclosed` says that it was read, and had
-    no closer of its own.
+    a tool is on offer and has no parameter of this name.
     """
 
     def __init__(
@@ -113,87 +112,43 @@ class Value:
         lacks: Callable[[str, str], bool],
         rule: Rule,
     ) -> None:
-        self._tape = tape
-        self._argument = argument
+        tags = (END_PARAMETER, END_FUNCTION, CLOSE, FUNCTION, PARAMETER[:-1])
+        super().__init__(tape, argument, rule, tags=tags)
         self._declared = declared
         self._seen = seen
         self._lacks = lacks
-        self._rule = rule
-        self.unclosed = False
         self._newline = ""
-        self._tail = ""
-        self._empty = True
         self._line_start = False
         self._line_begins = False
         self._lines = _Nest()
         self._inline = _Nest()
 
-    def read(self) -> Steps[bool]:
-        """Take the value and its closer; return False if the text was cut before that."""
-        tape = self._tape
-        self._newline = yield from tape.literal(0, ("\n", "\r\n"))
+    def _begin(self) -> Steps[re.Pattern[str]]:
+        self._newline = yield from self._tape.literal(0, ("\n", "\r\n"))
         self._line_start = self._line_begins = bool(self._newline)
-        tape.take(len(self._newline))
-        while True:
-            self._write(tape.take_until(TAG))
-            if tape.empty:
-                if tape.ended:
-                    break
-                yield
-                continue
-            tape.starved = False
-            closer = yield from self._closer()
-            if closer is not None:
-                tape.take(len(closer))
-                self._close()
-                self.unclosed = not closer
-                return True
-            if tape.starved and tape.cut:
-                tape.take_until(None)  # it may be a closer, so it must not pass as payload
-                break
-            self._write(tape.take(1))
-        if not tape.cut:
-            self._close()
-            self.unclosed = True
-        return not tape.cut
+        self._tape.take(len(self._newline))
+        if self._newline == "\n":
+            self._endings = ("\n",)
+        return TAG
 
-    def _write(self, text: str) -> None:
-        """Pass payload on, all but a newline at its end, which may be framing."""
-        if not text:
-            return
-        self._empty = False
+    def _read(self, text: str) -> None:
         _, newline, line = text.rpartition("\n")
         self._line_start = (bool(newline) or self._line_start) and not line.strip(SPACE)
         self._line_begins = bool(newline) and not line
-        text = self._tail + text
-        endings = ("\n",) if self._newline == "\n" else ("\r\n", "\n", "\r")
-        self._tail = next((ending for ending in endings if text.endswith(ending)), "")
-        if len(text) > len(self._tail):
-            self._argument.write(text[: len(text) - len(self._tail)])
 
-    def _close(self) -> None:
-        if self._tail == "\r":
-            self._argument.write(self._tail)
-        self._argument.close()
+    def _is_framing(self, *, implied: bool) -> bool:
+        return self._tail != "\r"
 
     @property
     def _framed(self) -> bool:
         """Whether the closer of this value, written as its opener is, could stand here."""
         return self._line_start or not self._newline
 
-    def _closer(self) -> Steps[str | None]:
-        """Return the closer that ends the value here ("" for an implied one), None if none."""
-        tags = (END_PARAMETER, END_FUNCTION, CLOSE, FUNCTION, PARAMETER[:-1])
-        tag = yield from self._tape.literal(0, tags)
-        if self._rule.constrained:
-            closes = yield from self._grammar_closes(tag)
-            if closes is not None or (self._tape.starved and self._tape.cut):
-                return tag if closes else None
-            self._rule.constrained, self._rule.let_go = False, True
-        ends = False
+    def _ends(self, tag: str) -> Steps[int | None]:
         if tag == END_PARAMETER:
             ends = yield from self._parameter_ends((yield from self._alone(len(tag))))
-            return tag if ends else None
+            return len(tag) if ends else None
+        ends = False
         if tag == PARAMETER[:-1]:
             ends = yield from self._parameter_begins()
         elif tag == END_FUNCTION:
@@ -204,10 +159,9 @@ class Value:
             found = yield from tag_name(self._tape, len(tag), ())
             if found:
                 yield from self._opens(tag, *found)
-        return "" if ends else None
+        return 0 if ends else None
 
     def _grammar_closes(self, tag: str) -> Steps[bool | None]:
-        """Return whether a constrained value ends here; None where its grammar has let go."""
         tape = self._tape
         if tag != END_PARAMETER:
             opens = self._line_begins and (yield from tape.literal(0, TAGS))
@@ -271,7 +225,7 @@ class Value:
         # Alone on its line, it closes an opener within a line only if another closer follows.
         mentioned = alone and self._lines.empty and not self._inline.functions
         if mentioned and nest.in_parameter:
-            tag, _ = yield from self._ahead(behind)
+            tag, _ = yield from self._ahead(behind, _AHEAD)
             mentioned = tag != END_PARAMETER
         if mentioned or not nest.in_parameter:
             return (yield from self._call_goes_on(behind))
@@ -301,16 +255,16 @@ class Value:
 
     def _swapped(self, offset: int) -> Steps[int]:
         """Return the offset behind a `</parameter>` that changed places with `</function>`."""
-        tag, behind = yield from self._ahead(offset)
+        tag, behind = yield from self._ahead(offset, _AHEAD)
         if tag == END_PARAMETER:
-            tag, _ = yield from self._ahead(behind)
+            tag, _ = yield from self._ahead(behind, _AHEAD)
             if tag == CLOSE:
                 return behind
         return offset
 
     def _call_goes_on(self, offset: int) -> Steps[bool]:
         """Return whether a parameter, the end of the call or the end of the text follows."""
-        tag, behind = yield from self._ahead(offset)
+        tag, behind = yield from self._ahead(offset, _AHEAD)
         # A doubled closer is one closer, but not where the first one is all of the value, nor
         # where it stands within a line of a value that has lines.
         if not self._empty and self._framed:
@@ -318,7 +272,7 @@ class Value:
                 if tag != END_PARAMETER:
                     break
                 offset = behind
-                tag, behind = yield from self._ahead(offset)
+                tag, behind = yield from self._ahead(offset, _AHEAD)
         apart = not self._newline or "\n" in self._tape.peek(offset, behind)
         if self._line_start and not apart:
             apart = bool((yield from self._tape.literal(behind, ("\n", f"{CLOSE}\n"))))
@@ -330,11 +284,11 @@ class Value:
         if tag in (END_FUNCTION, CLOSE):
             following, _ = yield from self._behind_call(behind)
             return following != END_PARAMETER
-        return tag == _END
+        return tag == END
 
     def _other_parameter_follows(self, offset: int, function: str) -> Steps[bool]:
         """Return whether a new parameter of the tool follows, not one of the quoted function."""
-        tag, behind = yield from self._ahead(offset)
+        tag, behind = yield from self._ahead(offset, _AHEAD)
         if tag != PARAMETER:
             return False
         found = yield from tag_name(self._tape, behind, self._declared)
@@ -347,7 +301,7 @@ class Value:
 
     def _function_is_over(self, offset: int, *, end_only: bool = False) -> Steps[bool]:
         """Return whether `</function>` follows, and behind it nothing of this call."""
-        tag, behind = yield from self._ahead(offset)
+        tag, behind = yield from self._ahead(offset, _AHEAD)
         return tag == END_FUNCTION and (yield from self._call_is_over(behind, end_only=end_only))
 
     def _call_is_over(self, offset: int, *, end_only: bool = False) -> Steps[bool]:
@@ -356,22 +310,13 @@ class Value:
         if tag == OPEN and not end_only:
             behind = yield from self._tape.space(behind)
             return bool((yield from self._tape.literal(behind, (FUNCTION, "{", OPEN))))
-        return tag == _END
+        return tag == END
 
     def _behind_call(self, offset: int) -> Steps[tuple[str, int]]:
         """Return the tag that follows after any `</tool_call>`, and its end."""
-        tag, behind = yield from self._ahead(offset)
+        tag, behind = yield from self._ahead(offset, _AHEAD)
         for _ in range(MAX_REPEATED):
             if tag != CLOSE:
                 break
-            tag, behind = yield from self._ahead(behind)
+            tag, behind = yield from self._ahead(behind, _AHEAD)
         return tag, behind
-
-    def _ahead(self, offset: int) -> Steps[tuple[str, int]]:
-        """Return the tag that follows after white space, or that the text ends, and its end."""
-        tape = self._tape
-        offset = yield from tape.space(offset)
-        tag = yield from tape.literal(offset, _AHEAD)
-        if not tag and (yield from tape.at_end(offset)) and not tape.cut:
-            return _END, offset
-        return tag, offset + len(tag)
