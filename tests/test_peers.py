@@ -11,6 +11,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from mlx_tools_server.bench.asking import Asked
+from mlx_tools_server.bench.conversation import Call
+from mlx_tools_server.bench.dialects.base import Heard
 from tools.bench_calls import called
 from tools.bench_chart import bars
 from tools.bench_client import Answer
@@ -82,68 +85,28 @@ def test_prepared(tmp_path: Path) -> None:
     assert scripted.command[-3:] == ("--trust-remote-code", "--constrain", "off")
 
 
-def chunk(delta: dict[str, Any], **more: Any) -> str:
-    """Return a line of a stream with this delta."""
-    return "data: " + json.dumps({"choices": [{"delta": delta}], **more})
+def test_answer() -> None:
+    """Times of an answer count from its request, and it goes into the next one's history."""
+    heard = Heard("Yes", calls=[Call("c1", "f", '{"a": 1}')], finish="tool_calls")
+    answer = Answer(Asked(heard, began=10.0, ended=14.0, arrivals=[11.0, 12.0, 13.0]))
+    function = {"name": "f", "arguments": '{"a": 1}'}
 
-
-def call(arguments: str, **more: Any) -> dict[str, Any]:
-    """Return a delta with a piece of a call."""
-    return {"tool_calls": [{"index": 0, "function": {"arguments": arguments, **more}}]}
-
-
-STREAMS = {
-    "text, usage in a chunk of its own": (
-        [
-            chunk({"role": "assistant"}),
-            chunk({"content": "Hello"}),
-            chunk({"content": " you"}),
-            'data: {"choices": [], "usage": {"completion_tokens": 3}}',
-            "data: [DONE]",
-        ],
-        ("Hello you", [], "", 2, 3, True),
-    ),
-    "a call in pieces": (
-        [chunk(call("", name="f")), chunk(call('{"a"')), chunk(call(": 1}"))],
-        ("", [{"name": "f", "arguments": {"a": 1}}], "", 3, 3, False),
-    ),
-    "a whole call without an index, and null for usage": (
-        [chunk({"tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}, usage=None)],
-        ("", [{"name": "f", "arguments": {}}], "", 1, 1, False),
-    ),
-    "comments, names of events and roles are no tokens": (
-        [": keepalive 1/2", "event: ping", "", chunk({"role": "assistant", "content": ""})],
-        ("", [], "", 0, 0, False),
-    ),
-    "an error in the stream": (
-        ['data: {"error": {"message": "broken"}}'],
-        ("", [], "{'error': {'message': 'broken'}}", 0, 0, False),
-    ),
-    "no JSON": (["data: <html>"], ("", [], "not JSON: <html>", 0, 0, False)),
-    "a cut call": ([chunk(call('{"a', name="f"))], ("", None, "", 1, 1, False)),
-}
-
-
-@pytest.mark.parametrize(("lines", "expected"), STREAMS.values(), ids=STREAMS)
-def test_stream(lines: list[str], expected: tuple[Any, ...]) -> None:
-    """What servers of any make stream adds up to an answer."""
-    answer = Answer()
-    for i, line in enumerate(lines):
-        answer.take(line, float(i))
-
-    got = (answer.content, called(answer), answer.error, len(answer.times), answer.tokens)
-    assert (*got, answer.done) == expected
-
-
-def test_whole_answer() -> None:
-    """An answer that is not streamed is read by the same rules, and goes into the history."""
-    answer = Answer()
-    told = {"content": "Yes", "tool_calls": [{"id": "c1", "function": {"name": "f"}}]}
-    answer.take("data: " + json.dumps({"choices": [{"message": told, "finish_reason": "stop"}]}))
-
-    function = {"name": "f", "arguments": ""}
-    assert answer.finish == "stop"
+    assert (answer.first, answer.times, answer.seconds) == (1.0, [1.0, 2.0, 3.0], 4.0)
+    assert (answer.tokens, answer.rate, answer.error) == (3, 1.0, "")
     assert answer.message["tool_calls"] == [{"id": "c1", "type": "function", "function": function}]
+    assert called(answer) == [{"name": "f", "arguments": {"a": 1}}]
+
+    heard.completion, heard.error = 5, "cut"
+    assert (answer.tokens, answer.rate, answer.error) == (5, 2.0, "cut")
+    heard.calls[0].arguments = '{"a'
+    assert called(answer) is None
+
+
+def test_answer_without_a_token() -> None:
+    """An answer in which nothing came has no first token and no rate."""
+    answer = Answer(Asked(Heard(), began=1.0, ended=2.0))
+
+    assert (answer.first, answer.rate, answer.tokens, called(answer)) == (None, None, 0, [])
 
 
 def figure(better: str, **samples: list[float | None]) -> Row:

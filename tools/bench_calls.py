@@ -82,8 +82,8 @@ def _grade(server: Running, model: str, cases: Sequence[Mapping[str, Any]], shee
             got = called(answer)
             if got == case["expected_calls"]:
                 right += 1
-                same_text = answer.content.strip() == case["expected_content"].strip()
-                exact += same_text and answer.finish == case["expected_finish"]
+                same_text = answer.heard.text.strip() == case["expected_content"].strip()
+                exact += same_text and answer.heard.finish == case["expected_finish"]
             else:
                 sheet.errors.append(f"{server.peer.name}, {way}, {case['id']}: {case['note']}")
         name, count = server.peer.name, f"of {len(cases)}"
@@ -95,8 +95,8 @@ def called(answer: Answer) -> list[dict[str, Any]] | None:
     """Return the calls of an answer as the cases have them, or None if one isn't JSON."""
     try:
         return [
-            {"name": call["name"], "arguments": json.loads(call["arguments"] or "null")}
-            for call in answer.calls.values()
+            {"name": call.name, "arguments": json.loads(call.arguments or "null")}
+            for call in answer.heard.calls
         ]
     except ValueError:
         return None

@@ -176,8 +176,8 @@ def _two_turns(server: Running, sheet: Sheet, seed: int) -> None:
         if turn != "cold":
             rate = answer.rate if good else None
             sheet.add("tokens a second", "/s", "higher", name, rate)
-            sheet.add("prompt", "tokens", "", name, answer.prompt)
-            sheet.add("of them cached", "tokens", "higher", name, answer.cached)
+            sheet.add("prompt", "tokens", "", name, answer.heard.prompt)
+            sheet.add("of them cached", "tokens", "higher", name, answer.heard.cached)
         question = {"role": "user", "content": "And what came of it later?"}
         messages = [*messages, answer.message, question]
 
@@ -246,7 +246,7 @@ def _restarts(server: Running, sheet: Sheet, seed: int) -> None:
         first = milliseconds(answer.first) if good else None
         sheet.add(f"first token, {label}", "ms", "lower", name, first)
         if label != "cold":
-            cached, prompt = answer.cached, answer.prompt
+            cached, prompt = answer.heard.cached, answer.heard.prompt
             share = None if cached is None or not prompt else 100 * cached / prompt
             sheet.add(f"cached, {label}", "%", "higher", name, share)
         messages = [*messages, answer.message, {"role": "user", "content": f"Thanks, {label}"}]

@@ -32,6 +32,7 @@ from pathlib import Path
 
 import psutil
 
+from mlx_tools_server.errors import StartupError
 from tools.bench_client import ask, model_of
 
 FOLDER = Path.home() / ".cache" / "mlx-tools-server-peers"
@@ -253,7 +254,7 @@ class Running:
     def _answers(self) -> bool:
         try:
             body = {"model": model_of(self.url), "max_tokens": 1}
-        except OSError:
+        except StartupError:
             return False
         answer = ask(self.url, {**body, "messages": [{"role": "user", "content": "Hi"}]})
         return not answer.error

@@ -31,7 +31,7 @@ def write(conversation: Conversation, model: str, max_tokens: int) -> dict[str, 
     ]
     return {
         "model": model,
-        "messages": [*messages, *map(_message, conversation.messages)],
+        "messages": [*messages, *map(message, conversation.messages)],
         **({"tools": tools} if tools else {}),
         "max_tokens": max_tokens,
         "temperature": 0,
@@ -40,12 +40,12 @@ def write(conversation: Conversation, model: str, max_tokens: int) -> dict[str, 
     }
 
 
-def _message(said: Said) -> dict[str, Any]:
+def message(said: Said) -> dict[str, Any]:
     if said.role == "tool":
         return {"role": "tool", "tool_call_id": said.call_id, "content": said.text}
-    message: dict[str, Any] = {"role": said.role, "content": said.text}
+    made: dict[str, Any] = {"role": said.role, "content": said.text}
     if said.calls:
-        message["tool_calls"] = [
+        made["tool_calls"] = [
             {
                 "id": call.id,
                 "type": "function",
@@ -56,7 +56,7 @@ def _message(said: Said) -> dict[str, Any]:
             }
             for call in said.calls
         ]
-    return message
+    return made
 
 
 class ChatReader(Reader):
