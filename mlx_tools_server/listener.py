@@ -23,6 +23,7 @@ from typing import Any, Literal, TypeAlias
 
 from .config import ServerConfig
 from .errors import StartupError
+from .open_files import SPARE_FILES, raise_limit
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +33,6 @@ BACKLOG = 512
 GRACE = 1.0
 # Seconds that a new connection waits for room.
 PATIENCE = 2.0
-# Files that are open beside connections.
-SPARE_FILES = 256
 
 Address: TypeAlias = tuple[str, int] | str
 State: TypeAlias = Literal["asking", "served", "idle"]
@@ -103,7 +102,7 @@ class Listener(ThreadingHTTPServer):
         self.connections = Connections(config.max_connections)
         self._uds = config.uds
         self._made: str | None = None
-        _raise_file_limit(config.max_connections + SPARE_FILES)
+        raise_limit(config.max_connections + SPARE_FILES)
         place = config.uds or f"{config.host}:{config.port}"
         try:
             self.address_family, address = _address(config)
@@ -193,14 +192,3 @@ def _remove_stale(path: str) -> None:
             os.unlink(path)
             return
     raise OSError("another server listens there")
-
-
-def _raise_file_limit(wanted: int) -> None:
-    """Let the process open as many files as it may need: some systems allow 256 by default."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -21,14 +21,12 @@ from pathlib import Path
 from ..budgets import DISK_FLOOR, size
 from ..config import ServerConfig
 from ..kv import entries
-from ..listener import SPARE_FILES
+from ..open_files import SPARE_FILES
 from ..places import KV_FILES, kv_folder
 from .finding import Finding
 
 # Seconds that records of the cache are read for; a large cache takes minutes.
 READING = 5.0
-# mlx-lm sets the hard limit to this when it is imported; an ordinary user can't raise it to there.
-MLX_LM_FILES = 4096
 # The longest path of a unix socket on macOS; Linux allows a few more.
 LONGEST_SOCKET = 103
 
@@ -189,14 +187,10 @@ def check_files(config: ServerConfig, limits: tuple[int, int] | None = None) -> 
     soft, hard = limits or resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = config.max_connections + SPARE_FILES
     facts = {"soft": soft, "hard": hard, "wanted": wanted}
-    if hard != resource.RLIM_INFINITY and hard < MLX_LM_FILES and os.geteuid() != 0:
-        seen = f"at most {hard:,} files can be open; mlx-lm does not start with a hard limit "
-        remedy = f"Raise it: ulimit -Hn {MLX_LM_FILES}, or LimitNOFILE= in systemd."
-        return Finding("files", "problem", f"{seen}below {MLX_LM_FILES:,}", remedy, facts)
-    if wanted > MLX_LM_FILES:
-        seen = f"{wanted:,} may be needed, and mlx-lm sets the limit to {MLX_LM_FILES:,}"
-        remedy = f"Use --max-connections {MLX_LM_FILES - SPARE_FILES} or fewer."
-        return Finding("files", "warning", seen, remedy, facts)
-    return Finding(
-        "files", "ok", f"{wanted:,} may be needed, {MLX_LM_FILES:,} can be had", "", facts
-    )
+    if hard == resource.RLIM_INFINITY or hard >= wanted:
+        return Finding("files", "ok", f"{wanted:,} may be needed, and can be had", "", facts)
+    seen = f"{wanted:,} may be needed, and at most {hard:,} can be open"
+    remedy = f"Raise the hard limit: ulimit -Hn {wanted}, or LimitNOFILE= in systemd."
+    if hard > SPARE_FILES:
+        remedy += f" Or use --max-connections {hard - SPARE_FILES}."
+    return Finding("files", "warning", seen, remedy, facts)

@@ -253,11 +253,20 @@ def test_unix_sockets(tmp_path: Path) -> None:
 # Open files.
 
 
-def test_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """mlx-lm sets its own limit, which an ordinary user must be allowed, and which must do."""
-    monkeypatch.setattr("os.geteuid", lambda: 501)
+@pytest.mark.parametrize(
+    ("connections", "hard", "status"),
+    [
+        (512, -1, "ok"),
+        (512, 768, "ok"),
+        (512, 767, "warning"),
+        (512, 256, "warning"),
+        (5000, 9000, "ok"),
+        (5000, 4096, "warning"),
+    ],
+)
+def test_open_files(connections: int, hard: int, status: str) -> None:
+    """The hard limit has to leave room for all connections; the soft one is raised."""
+    found = check_files(ServerConfig(max_connections=connections), (256, hard))
 
-    assert check_files(ServerConfig(), (256, -1)).status == "ok"
-    assert check_files(ServerConfig(), (256, 4096)).status == "ok"
-    assert check_files(ServerConfig(), (256, 1024)).status == "problem"
-    assert check_files(ServerConfig(max_connections=5000), (256, 9000)).status == "warning"
+    assert found.status == status
+    assert ("--max-connections" in found.remedy) == (status == "warning" and hard > 256)
