@@ -33,8 +33,8 @@ FORMATTERS = ("black==25.1.0", "isort==6.0.0")
 # Those of the release's tests that need neither a download nor Metal, and are about what the
 # patches change. Of the same files, these load a checkpoint when they begin: TestServer,
 # TestServerWithDraftModel, TestServerKVCacheQuantization, TestServerWithoutKVCacheQuantization,
-# TestPromptCache, TestGenerate and TestTokenizers. test_models takes a minute, and some of it needs
-# Metal.
+# TestPromptCache, TestGenerate and TestTokenizers; TestUtils does it in some tests. test_models
+# takes a minute, and some of it needs Metal.
 EXISTING = (
     "test_server.TestTextStateMachine",
     "test_server.TestToolCallFormatter",
@@ -45,6 +45,7 @@ EXISTING = (
     "test_server.TestGenerationThreadDeath",
     "test_tool_parsing.TestToolParsing",
     "test_sample_utils.TestSampleUtils",
+    "test_utils.TestTrustRemoteCode",
 )
 
 # How long tests may take; one that waits for a dead server is ended by this.
@@ -208,16 +209,26 @@ class Formatter:
         if done.returncode:
             raise Unfetched(f"no formatters (--no-format goes without): {done.stderr[-500:]}")
 
-    def check(self, tree: Path, paths: Sequence[str]) -> str:
-        """Return "clean", or that nothing was checked; raise Failure for files that aren't."""
+    def check(self, tree: Path, base: Path, paths: Sequence[str]) -> str:
+        """Return "clean", or that nothing was checked; raise Failure for files that aren't.
+
+        What the release's own file has to be changed in is not the patch's fault.
+        """
         if not self._bin:
             return "not run"
-        for command in ("black", "--quiet", "--check"), ("isort", "--profile=black", "--check"):
-            program = [str(self._bin / command[0]), *command[1:], *paths]
-            done = subprocess.run(program, capture_output=True, text=True, cwd=tree, check=False)
-            if done.returncode:
-                raise Failure(f"{command[0]} would change {' or '.join(paths)}")
+        for command in ("black", "--quiet"), ("isort", "--profile=black"):
+            for path in paths:
+                if self._changes(command, tree, path) != self._changes(command, base, path):
+                    raise Failure(f"{command[0]} would change {path}")
         return "clean"
+
+    def _changes(self, command: tuple[str, ...], tree: Path, path: str) -> list[str]:
+        """Return the lines that a formatter would remove or add."""
+        if not self._bin or not (tree / path).is_file():
+            return []
+        program = [str(self._bin / command[0]), *command[1:], "--diff", path]
+        done = subprocess.run(program, capture_output=True, text=True, cwd=tree, check=True)
+        return [line for line in done.stdout.splitlines() if re.match(r"[+-](?![+-]{2})", line)]
 
 
 def shape_problems(patch: Patch) -> list[str]:
@@ -286,7 +297,8 @@ class Proof:
             row.problems.append(f"tests fail with it: {bad}")
         passing = [name for name in new if not any(one.startswith(name) for one in bad)]
         row.passes_after = f"{len(passing)} of {len(new)}"
-        row.formatted = self._formatter.check(tree, [part.path for part in patch.parts])
+        paths = [part.path for part in patch.parts]
+        row.formatted = self._formatter.check(tree, self._base, paths)
 
     def _add_tests(self, patch: Patch, tree: Path) -> list[str]:
         """Apply the tests of a patch and return the names of those that are new or changed."""
