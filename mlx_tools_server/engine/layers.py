@@ -261,13 +261,19 @@ def _align(tokens: list[int], layers: Sequence[Any]) -> list[int]:
     After speculative decoding a layer may lack the last token, or a draft's have one more.
     """
     # Some architectures make layers that they never use.
-    used = [layer for layer in layers if getattr(layer, "offset", 0)]
-    offsets = [layer.offset for layer in used]
+    used = [layer for layer in layers if _offset(layer)]
+    offsets = [_offset(layer) for layer in used]
     held = min([len(tokens), *offsets])
     if held == max([len(tokens), *offsets]):
         return tokens
     if not mlx_cache.can_trim_prompt_cache(layers):
         return []
     for layer in used:
-        layer.trim(layer.offset - held)
+        layer.trim(_offset(layer) - held)
     return tokens[:held]
+
+
+def _offset(layer: Any) -> int:
+    """Return how many tokens a layer holds, which may be made of several; 0 if it can't be told."""
+    parts = layer.caches if isinstance(layer, mlx_cache.CacheList) else [layer]
+    return max(getattr(part, "offset", 0) for part in parts)

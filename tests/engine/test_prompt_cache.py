@@ -12,7 +12,7 @@ import mlx.core as mx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mlx_lm.models.cache import ArraysCache, KVCache, PromptTrie, RotatingKVCache
+from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, PromptTrie, RotatingKVCache
 
 from mlx_tools_server.engine.layers import PromptCache, _LinearTrie
 
@@ -148,6 +148,18 @@ def test_layers_that_lag_behind() -> None:
 
     assert rest == [4, 5]
     assert [layer.offset for layer in found] == [3, 3, 3]
+
+
+def test_layers_of_several_parts_that_lag_behind() -> None:
+    """Layers that are made of several are cut like others."""
+    cache = PromptCache(10, None)
+
+    cache.insert_cache("m", [1, 2, 3, 4], [CacheList(*layers(4), *layers(4)), *layers(3)])
+    cache.insert_cache("n", [1, 2, 3, 4], [CacheList(*layers(3), KVCache()), *layers(4)])
+
+    for model in ("m", "n"):
+        found, rest = cache.fetch_nearest_cache(model, [1, 2, 3, 4])
+        assert (found[0][0].offset, found[1].offset, rest) == (3, 3, [4])
 
 
 def test_layers_that_lag_behind_and_can_not_be_cut() -> None:
