@@ -287,7 +287,7 @@ class _Value:
             else:
                 yield regex
         form = branch.get("format")
-        if form in FORMATS:
+        if isinstance(form, str) and form in FORMATS:
             yield f"({FORMATS[form]})"
         elif isinstance(form, str):
             self._note("format")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mlx_tools_server.families import FAMILIES
 from mlx_tools_server.grammar.matching import GrammarError
 from mlx_tools_server.messages import ToolSpec
 
@@ -117,6 +118,37 @@ def test_hostile_schemas(name: str) -> None:
             assert matcher.consume(token)
     assert small().allowed(matcher)
     assert not matcher.failed
+
+
+# Keywords that a grammar reads, and what none or few of them may be.
+KEYWORDS = (
+    "type", "enum", "const", "format", "pattern", "minLength", "maxLength", "minimum", "maximum",
+    "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "items", "prefixItems", "minItems",
+    "maxItems", "uniqueItems", "properties", "patternProperties", "additionalProperties",
+    "required", "minProperties", "maxProperties", "dependentRequired", "allOf", "anyOf", "oneOf",
+    "not", "if", "then", "$ref", "$defs", "nullable", "description",
+)  # fmt: skip
+WRONG = (None, True, -1.5, 10**30, "x", [], {}, [{}, 1], {"": []})
+# One of each shape; that of the others is the same but for its marks.
+USUAL = ("qwen3_coder", "glm4", "hermes")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(family.name, marks=() if family.name in USUAL else pytest.mark.slow)
+        for family in FAMILIES
+    ],
+)
+def test_nonsense(name: str) -> None:
+    """A keyword that is not of its type is no reason to fail."""
+    family = next(family for family in FAMILIES if family.name == name)
+    for word in KEYWORDS:
+        for value in WRONG:
+            node = {**TEXT, word: value}
+            schema = {"type": "object", "properties": {"x": node, "y": {"items": node}}}
+            family.grammar([ToolSpec("f", parameters=schema)], small().grammars)
+            family.grammar([ToolSpec("f", parameters={**schema, word: value})], small().grammars)
 
 
 def test_many_parameters() -> None:
