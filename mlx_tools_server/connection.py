@@ -33,6 +33,7 @@ from .inlet import (
     HEADER_SECONDS,
     IDLE_SECONDS,
     WRITE_SECONDS,
+    HeaderLines,
     Inlet,
     body_length,
     read_body,
@@ -128,6 +129,17 @@ class Connection(APIHandler):  # type: ignore[misc]
             self.close_connection = True
         self._note("idle")
         self._inlet.allow(IDLE_SECONDS)
+
+    def parse_request(self) -> bool:
+        """Read the first line and the headers; False if what is wrong with them has been said."""
+        stream, self.rfile = self.rfile, HeaderLines(self.rfile)
+        try:
+            return bool(super().parse_request())
+        except BadRequest as error:
+            self.send_error(error.status, error.message)
+            return False
+        finally:
+            self.rfile = stream
 
     def finish(self) -> None:
         """Close the connection, so that what was sent last arrives."""

@@ -3,8 +3,8 @@
 Rules of this file:
 - Time is counted for a whole request, not for each of its bytes: who sends one byte a minute is
   as slow as who sends none.
-- How long a body is must be said in one way only; a body that two readers could read differently
-  is refused.
+- How long a body is must be said in one way only; headers and bodies that two readers could read
+  differently are refused: what one of them takes for a body is the next request to the other.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ WRITE_SECONDS = 120.0
 _MAX_LINE = 4096
 _MAX_TRAILERS = 100
 _SIZE = re.compile(rb"[0-9a-fA-F]{1,15}")
+_HEADER = re.compile(rb"[\w!#$%&'*+.^`|~-]+:[^\0\r\n]*\r?\n", re.ASCII)
+# What may stand around a value; Python's own `strip` takes more.
+_BLANK = " \t"
 
 
 class Inlet(socket.SocketIO):
@@ -54,11 +57,29 @@ class Inlet(socket.SocketIO):
             self._connection.settimeout(WRITE_SECONDS)
 
 
+class HeaderLines:
+    """Reads the lines of a request's headers; raises BadRequest at one that is none."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def readline(self, limit: int) -> bytes:
+        """Return the next line, which is empty behind the last header."""
+        line = self._stream.readline(limit)
+        # The email parser would end the headers here, or begin another at a lone CR.
+        if line.strip(b"\r\n") and line.endswith(b"\n") and not _HEADER.fullmatch(line):
+            raise BadRequest(
+                f"The header line {line[:40].decode('latin-1')!r} is malformed. Send a name, a "
+                "colon and a value in one line, without a space before the colon."
+            )
+        return line
+
+
 def body_length(headers: Message) -> int | None:
     """Return the length of a request's body, None if it comes in chunks; raises RequestError."""
     codings, lengths = headers.get_all("Transfer-Encoding"), headers.get_all("Content-Length")
     if codings is not None:
-        if [coding.strip().lower() for coding in codings] != ["chunked"]:
+        if [coding.strip(_BLANK).lower() for coding in codings] != ["chunked"]:
             raise BadRequest(
                 f"Transfer-Encoding must be 'chunked', not {', '.join(codings)[:40]!r}."
             )
@@ -67,7 +88,7 @@ def body_length(headers: Message) -> int | None:
         return None
     if lengths is None:
         return 0
-    length = lengths[0].strip()
+    length = lengths[0].strip(_BLANK)
     if len(set(lengths)) > 1 or not (length.isascii() and length.isdecimal()) or len(length) > 18:
         raise BadRequest(f"Content-Length must be one number, not {', '.join(lengths)[:40]!r}.")
     return int(length)
@@ -106,7 +127,7 @@ def _too_large(limit: int) -> str:
 def _read_chunks(stream: BinaryIO, limit: int) -> bytes:
     body = bytearray()
     while True:
-        size = _SIZE.fullmatch(_read_line(stream).partition(b";")[0].strip())
+        size = _SIZE.fullmatch(_read_line(stream).partition(b";")[0].strip(b" \t"))
         if size is None:
             raise BadRequest("The chunked body is malformed: a chunk has no size.")
         length = int(size[0], 16)
@@ -115,10 +136,10 @@ def _read_chunks(stream: BinaryIO, limit: int) -> bytes:
         if not length:
             break
         body += _read_exactly(stream, length)
-        if _read_line(stream).strip():
+        if _read_line(stream):
             raise BadRequest("The chunked body is malformed: a chunk is longer than its size.")
     for _ in range(_MAX_TRAILERS):
-        if not _read_line(stream).strip():
+        if not _read_line(stream):
             return bytes(body)
     raise BadRequest("The chunked body has too many trailers.")
 
@@ -134,6 +155,8 @@ def _read_line(stream: BinaryIO) -> bytes:
     line = stream.readline(_MAX_LINE)
     if not line:
         raise ConnectionAbortedError
-    if not line.endswith(b"\n"):
-        raise BadRequest("The chunked body is malformed: a line is too long.")
-    return line
+    if not line.endswith(b"\r\n") or b"\r" in line[:-2]:
+        raise BadRequest(
+            "The chunked body is malformed: a line is too long, or not ended by CR LF."
+        )
+    return line[:-2]

@@ -141,6 +141,13 @@ STRANGE = {
     "a packed body": (raw(BODY, SIZED, "Content-Encoding: gzip"), b"415"),
     "a form with files": (raw(BODY, SIZED, "Content-Type: multipart/form-data"), b"415"),
     "a chunk without size": (raw(b"x\r\n", "Transfer-Encoding: chunked"), b"400"),
+    "a header without a colon": (raw(BODY, "Content", SIZED), b"400"),
+    "a space before the colon": (raw(BODY, SIZED.replace(":", " :")), b"400"),
+    "a header without a name": (raw(BODY, ": x", SIZED), b"400"),
+    "a name with a zero": (raw(BODY, "X\0: x", SIZED), b"400"),
+    "a value with a zero": (raw(BODY, "X: \0", SIZED), b"400"),
+    "a CR within a header": (raw(BODY, f"X: x\r{SIZED}"), b"400"),
+    "a header in two lines": (raw(BODY, SIZED.replace(" ", "\r\n ")), b"400"),
     "no length": (raw(b""), b"411"),
     "a method unheard of": (b"BREW / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"405"),
 }
@@ -157,6 +164,16 @@ def test_strange_request(name: str, live: Live) -> None:
     assert head.startswith(b"HTTP/1.1 " + status + b" "), head
     assert json.loads(body)["error"]["message"]
     assert len(body) < 1000
+
+
+@pytest.mark.parametrize("header", ["Content", "Content-Length : 99", "X: x\rContent-Length: 99"])
+def test_headers_that_another_reader_reads_otherwise(header: str, live: Live) -> None:
+    """What may be the body of a request is never taken for the next one."""
+    lines = f"GET /livez HTTP/1.1\r\nHost: localhost\r\n{header}\r\nContent-Length: 99\r\n\r\n"
+    answer = ask(live, lines.encode(), b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1") == 1
 
 
 def test_pipelined_requests(live: Live) -> None:
