@@ -47,6 +47,8 @@ log = logging.getLogger(__name__)
 # What is understood; a HEAD is a GET whose answer has headers only.
 METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
 MAX_REQUEST_LINE = 65536
+# Empty lines before a request that are taken for none.
+MAX_EMPTY_LINES = 4
 # Seconds and bytes for which a client is heard out that was refused before it had sent all: a
 # connection that is closed on unread bytes may lose the answer.
 LINGER_SECONDS = 5.0
@@ -110,7 +112,7 @@ class Connection(APIHandler):  # type: ignore[misc]
         self._forget()
         asked = False
         try:
-            if not self.rfile.peek(1):
+            if not self._asked():
                 self.close_connection = True
                 return
             asked = True
@@ -129,6 +131,15 @@ class Connection(APIHandler):  # type: ignore[misc]
             self.close_connection = True
         self._note("idle")
         self._inlet.allow(IDLE_SECONDS)
+
+    def _asked(self) -> bool:
+        """Wait for a request; some clients end a body by an empty line, which is none."""
+        for _ in range(MAX_EMPTY_LINES + 1):
+            begin = self.rfile.peek(1)[:1]
+            if begin not in (b"\r", b"\n"):
+                return bool(begin)
+            self.rfile.readline(2)
+        return False
 
     def parse_request(self) -> bool:
         """Read the first line and the headers; False if what is wrong with them has been said."""

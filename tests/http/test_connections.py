@@ -184,6 +184,15 @@ def test_pipelined_requests(live: Live) -> None:
     assert answer.count(b'"content":"fine"') == 3
 
 
+def test_empty_lines_between_requests(live: Live) -> None:
+    """An empty line behind a body, as old clients send it, is no request and ends nothing."""
+    one = raw(BODY, SIZED, end="Connection: keep-alive")
+
+    answer = ask(live, b"\r\n" + one + b"\r\n\r\n" + raw(BODY, SIZED))
+
+    assert answer.count(b'"content":"fine"') == 2
+
+
 def test_unix_socket(tmp_path: Path) -> None:
     """The server listens on a unix socket instead of a port."""
     path = tmp_path / "s"
