@@ -145,7 +145,11 @@ class Connection(APIHandler):  # type: ignore[misc]
         """Read the first line and the headers; False if what is wrong with them has been said."""
         stream, self.rfile = self.rfile, HeaderLines(self.rfile)
         try:
-            return bool(super().parse_request())
+            understood = bool(super().parse_request())
+            said = ",".join(self.headers.get_all("Connection") or ()).lower().split(",")
+            # The base class knows it only where it stands alone.
+            self.close_connection |= "close" in map(str.strip, said)
+            return understood
         except BadRequest as error:
             self.send_error(error.status, error.message)
             return False

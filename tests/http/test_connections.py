@@ -193,6 +193,14 @@ def test_empty_lines_between_requests(live: Live) -> None:
     assert answer.count(b'"content":"fine"') == 2
 
 
+@pytest.mark.parametrize("header", ["TE, close", "keep-alive\r\nConnection: Close"])
+def test_connection_that_is_to_be_closed(header: str, live: Live) -> None:
+    """A client that wants the connection closed among other things has its wish."""
+    answer = ask(live, raw(BODY, SIZED, end=f"Connection: {header}"))
+
+    assert b"Connection: close" in answer.partition(b"\r\n\r\n")[0]
+
+
 def test_unix_socket(tmp_path: Path) -> None:
     """The server listens on a unix socket instead of a port."""
     path = tmp_path / "s"
