@@ -3,11 +3,13 @@
 Rules of this file:
 - A template sees no Python objects but plain values, and changes none of them.
 - It has the filters, tags and functions that published templates rely on, and no others.
+- What one rendering costs has a limit: some templates go through all messages for each of them.
 """
 
 from __future__ import annotations
 
 import json
+import threading
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -18,6 +20,10 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from .errors import StartupError
+
+# How much a template may look up for one conversation. The costliest of those published looks up a
+# million things for one of 1,000 messages, which takes a few seconds.
+LOOKUPS = 5_000_000
 
 # All that a template's own code can raise; what is left out is a fault of the machine or of ours.
 FAULTS = (
@@ -31,17 +37,54 @@ FAULTS = (
 )
 
 
-def compiled(source: str, origin: str) -> tuple[jinja2.Template, set[str]]:
-    """Return a template, and the names of the variables that it reads."""
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols, _Generation]
-    )
+class Sandbox(ImmutableSandboxedEnvironment):
+    """What templates run in; counts what each thread's looks up."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols, _Generation]
+        )
+        self._left = _Left()
+
+    def allow(self, lookups: int) -> None:
+        """Let this thread's renderings look up so much from now on, all in all."""
+        self._left.count = lookups
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Look up `obj.attribute`."""
+        left = self._left
+        left.count -= 1
+        if left.count < 0:
+            raise _TooLong
+        return super().getattr(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Look up `obj[argument]`."""
+        left = self._left
+        left.count -= 1
+        if left.count < 0:
+            raise _TooLong
+        return super().getitem(obj, argument)
+
+
+class _Left(threading.local):
+    count = LOOKUPS
+
+
+class _TooLong(jinja2.TemplateError):
+    def __init__(self) -> None:
+        super().__init__("it would take too long for so many messages or calls")
+
+
+def compiled(source: str, origin: str) -> tuple[jinja2.Template, set[str], Sandbox]:
+    """Return a template, the names of the variables that it reads, and what it runs in."""
+    environment = Sandbox()
     environment.filters["tojson"] = _tojson
     environment.globals.update(raise_exception=_raise_exception, strftime_now=_strftime_now)
     try:
-        return environment.from_string(source), meta.find_undeclared_variables(
-            environment.parse(source)
-        )
+        template = environment.from_string(source)
+        reads = meta.find_undeclared_variables(environment.parse(source))
+        return template, reads, environment
     except (jinja2.TemplateError, RecursionError) as fault:
         line = f", line {fault.lineno}" if isinstance(fault, jinja2.TemplateSyntaxError) else ""
         raise StartupError(

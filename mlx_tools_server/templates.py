@@ -22,7 +22,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from .errors import BadRequest, StartupError
-from .jinja import FAULTS, compiled
+from .jinja import FAULTS, LOOKUPS, compiled
 from .messages import Message, ThinkingWish, ToolCall, ToolSpec
 from .rewriting import may_be_mute, versions, with_ids, with_thought_apart
 from .sentinels import Controls, Hidden, Piece, Seen, Turns, Unfit
@@ -134,7 +134,7 @@ class ChatTemplate:
         self._controls = Controls(control_tokens)
         self._reads_thoughts = "<think>" in control_tokens
         self._thought_keys = _THOUGHT_KEYS if _READS_THINKING.search(source) else _THOUGHT_KEYS[:1]
-        self._template, reads = compiled(source, origin)
+        self._template, reads, self._sandbox = compiled(source, origin)
         self._takes = {name for name in (*reads, *variables) if not _RESERVED.fullmatch(name)}
         self._turns = Turns()
         self._no_tools: list[Any] | None = None
@@ -184,6 +184,7 @@ class ChatTemplate:
         best: Rendering | None = None
         told: Sequence[Message] = messages
         refusals: list[_Refused] = []
+        self._sandbox.allow(LOOKUPS)
         for number, version in enumerate(versions(messages, lambda: bool(refusals))):
             try:
                 rendering = once(version)._replace(version=number)
@@ -206,6 +207,7 @@ class ChatTemplate:
             raise self._bad_request(refusals[0]) from refusals[0]
         if best.lost:
             # A template that cuts texts may have cut a sentinel, of which the rest must not stay.
+            self._sandbox.allow(LOOKUPS)
             pieces = once(told, watch=False).pieces
             return best._replace(pieces=pieces)
         return best

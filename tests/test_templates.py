@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mlx_tools_server import templates
 from mlx_tools_server.errors import BadRequest, StartupError
 from mlx_tools_server.messages import Message, ToolSpec
 from mlx_tools_server.sentinels import Piece
@@ -347,6 +348,20 @@ def test_templates_that_raise(source: str, said: str) -> None:
         trivial(source).render([user("<think>x")], [])
     assert said.lower() in caught.value.message.lower()
     assert "\ue000" not in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["b.role", "b['role']"])
+def test_templates_that_take_too_long(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a template may look up has a limit, all in all: some go through messages for each."""
+    monkeypatch.setattr(templates, "LOOKUPS", 3000)
+    loops = f"{{% for a in messages %}}{{% for b in messages %}}{{{{ {name} }}}}{{% endfor %}}"
+    template = trivial(f"{loops}{{% endfor %}}{{{{ messages[-1].content }}}}")
+
+    for _ in range(2):
+        assert template.render([user("u")] * 20, [])
+        with pytest.raises(BadRequest, match="too long for so many messages") as caught:
+            template.render([user("u")] * 60, [])
+        assert caught.value.param == "messages"
 
 
 def test_arguments_nested_too_deeply() -> None:
