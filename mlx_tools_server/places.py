@@ -22,8 +22,11 @@ def kv_folder(config: ServerConfig) -> Path | None:
     """The folder for what outlives the process; None if nothing should."""
     if config.no_kv_disk:
         return None
-    if config.kv_dir:
-        return Path(config.kv_dir)
+    return Path(config.kv_dir) if config.kv_dir else cache_folder()
+
+
+def cache_folder() -> Path:
+    """The folder of this user for what can be made again."""
     home = Path.home()
     caches = home / "Library" / "Caches" if sys.platform == "darwin" else home / ".cache"
     return Path(os.environ.get("XDG_CACHE_HOME") or caches) / PROG

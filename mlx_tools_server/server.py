@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import allocator
+from . import allocator, scratch
 from .admission import Admission
 from .banner import banner
 from .config import ServerConfig
@@ -33,7 +33,7 @@ from .history import History
 from .listener import Listener
 from .logs import set_up
 from .models import ModelInfo
-from .places import history_file
+from .places import cache_folder, history_file
 from .recording import recorder
 from .sampling import SamplingPolicy
 from .service import Service
@@ -64,6 +64,7 @@ def serve(config: ServerConfig, info: ModelInfo | None) -> int:
     """Serve until interrupted; return the exit code."""
     set_up(config.log_level, config.log_format)
     allocator.set_up()
+    scratch.set_up(cache_folder())
     with contextlib.ExitStack() as stack:
         if info is not None and config.context_length is None:
             config = replace(config, context_length=info.context_length)

@@ -23,6 +23,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from .. import scratch
 from ..budgets import DISK_FLOOR
 from ..chosen import with_demo_model
 from ..config import ServerConfig
@@ -30,6 +31,7 @@ from ..events import EngineEvent, Sampled, TokenLogprob, fold
 from ..flags import load_config
 from ..jsontext import loads
 from ..messages import ChatRequest, Message, Options, Sampling, ToolChoice, ToolSpec
+from ..places import cache_folder
 from .diagnosis import device
 from .engine import NEVER, Engine
 from .prompts import Prompt
@@ -305,6 +307,7 @@ ITEMS: Mapping[str, Callable[[Bench], str]] = {
 
 def main(argv: Sequence[str]) -> int:
     """Run the items that are named first, and say how each went."""
+    scratch.set_up(cache_folder())
     names, folder, *options = argv
     with Bench(with_demo_model(load_config(options, {})), Path(folder)) as bench:
         for name in names.split(","):
