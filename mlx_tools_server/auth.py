@@ -9,10 +9,13 @@ Rules of this file:
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Mapping, Sequence
 
 from .config import ServerConfig, is_loopback
 from .errors import Forbidden, Unauthorized
+
+_BRACKETED = re.compile(r"\[([^]]+)\](?::\d*)?")
 
 
 def check_access(
@@ -65,8 +68,8 @@ def _is_own_page(origin: str | None, host: str | None) -> bool:
 
 
 def _host_name(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
+    if bracketed := _BRACKETED.fullmatch(host):
+        return bracketed[1]
     return host.rpartition(":")[0] if host.count(":") == 1 else host
 
 

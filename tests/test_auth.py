@@ -87,6 +87,8 @@ KEPT_OUT: dict[str, tuple[ServerConfig, dict[str, str]]] = {
     "every address": (LOOPBACK, {"Host": "0.0.0.0:8080"}),
     "a foreign IPv6": (LOOPBACK, {"Host": "[2001:db8::1]:8080"}),
     "an unclosed IPv6 of a foreign name": (LOOPBACK, {"Host": "[evil.example"}),
+    "an IPv6 of ours with a foreign name behind": (LOOPBACK, {"Host": "[::1].evil.example"}),
+    "a name in brackets and a foreign one": (LOOPBACK, {"Host": "[localhost]evil.example:80"}),
     "a host with two ports": (LOOPBACK, {"Host": "evil.example:80:127.0.0.1"}),
     "a foreign host where pages are allowed": (OPEN, {"Host": "evil.example"}),
     "a foreign host with the key": (KEYED, {"Host": "evil.example", **BEARER}),
