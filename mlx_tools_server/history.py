@@ -257,7 +257,11 @@ def _open(path: Path | None) -> sqlite3.Connection:
         assert path is not None
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            file = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+            try:
+                os.fchmod(file, 0o600)  # a copy of a file is often for all
+            finally:
+                os.close(file)
             base = _connect(str(path))
             base.execute("PRAGMA journal_mode = WAL")
             return base

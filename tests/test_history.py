@@ -174,6 +174,17 @@ def repr_of(value: Any) -> Any:
 # The file.
 
 
+def test_file_that_others_could_read(tmp_path: Path) -> None:
+    """A file that was copied to where it is becomes its owner's alone."""
+    path = tmp_path / "history.sqlite3"
+    path.touch()
+    path.chmod(0o666)
+
+    History(path, b"tokenizer").close()
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
 def test_restart(tmp_path: Path) -> None:
     """What was remembered is there after a restart, in a file that only its owner can read."""
     path = tmp_path / "new" / "history.sqlite3"
