@@ -4,18 +4,23 @@ Rules of this file:
 - The request's id is set in the thread that serves it; the generation loop serves many, and has
   none.
 - A log that nobody asked to be verbose holds nothing of prompts and answers.
+- Names that clients give can hold anything, so no message begins a line or moves a terminal.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
 # The id of the request that this thread serves.
 REQUEST: ContextVar[str] = ContextVar("request", default="-")
+
+# What ends a line in some program or other, and what terminals take for orders.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def set_up(level: str, form: str) -> None:
@@ -32,6 +37,9 @@ class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         record.request = REQUEST.get()
         return super().format(record)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], super().formatMessage(record))
 
 
 class _Json(logging.Formatter):

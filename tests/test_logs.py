@@ -15,7 +15,7 @@ from mlx_tools_server.logs import REQUEST, set_up
 set_up("INFO", {form!r})
 REQUEST.set("req_1")
 log = logging.getLogger("a.b")
-log.info("said %s", "one\\ntwo", extra={{"facts": {{"tokens": 3}}}})
+log.info("said %s", "one\\ntwo\\x1b[31m", extra={{"facts": {{"tokens": 3}}}})
 log.debug("not asked for")
 try:
     1 / 0
@@ -36,16 +36,16 @@ def test_json() -> None:
     first, second = map(json.loads, logged("json").splitlines())
 
     assert (first["level"], first["logger"], first["request"]) == ("INFO", "a.b", "req_1")
-    assert first["message"] == "said one\ntwo"
+    assert first["message"] == "said one\ntwo\x1b[31m"
     assert first["tokens"] == 3
     assert "ZeroDivisionError" in second["exception"]
 
 
 def test_text() -> None:
-    """As text each line has the request that it belongs to."""
+    """As text each line has the request that it belongs to; no message begins another."""
     lines = logged("text").splitlines()
 
-    assert "INFO [req_1] said one" in lines[0]
+    assert lines[0].endswith("INFO [req_1] said one\\ntwo\\x1b[31m")
     assert any("ZeroDivisionError" in line for line in lines)
 
 
