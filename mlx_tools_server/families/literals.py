@@ -51,7 +51,7 @@ class Literals(Quoted):
         closer, fresh = self._notation.closer, True
         self._top = closer
         while True:
-            step, name = yield from self._member(closer, fresh=fresh)
+            step, name = yield from self._member(closer, fresh=fresh, top=True)
             if step != "member":
                 return step == "closed"
             if not (yield from self.argument(name, into, parameters)):
@@ -126,10 +126,11 @@ class Literals(Quoted):
 
     # Members.
 
-    def _member(self, closer: str, *, fresh: bool) -> Steps[tuple[_Step, str]]:
+    def _member(self, closer: str, *, fresh: bool, top: bool = False) -> Steps[tuple[_Step, str]]:
         """Read up to the next value in a container that this text closes.
 
-        Returns its name too, in an object; in the arguments of a call it may have none.
+        Returns its name too, in an object; at the `top`, in the arguments of a call, it may have
+        none.
         """
         tape, comma = self._tape, fresh
         while True:
@@ -150,7 +151,7 @@ class Literals(Quoted):
                     return "cut", ""
                 self.faulty = True
                 return "closed", ""
-            name = yield from self._name(closer)
+            name = yield from self._name(closer, top=top)
             if name is not None:
                 self.faulty = self.faulty or not comma
                 return "member", name
@@ -172,9 +173,9 @@ class Literals(Quoted):
         outer = [mark for mark in "}])" if mark != closer]
         return closer != self._top and bool((yield from tape.literal(0, outer)))
 
-    def _name(self, closer: str) -> Steps[str | None]:
+    def _name(self, closer: str, *, top: bool) -> Steps[str | None]:
         """Take the name of a member, and what assigns; "" where it needs none."""
-        if closer == "]" or (closer == ")" and self._top != ")"):
+        if closer == "]" or (closer == ")" and not top):
             return "" if (yield from self._begins_value()) else None
         tape = self._tape
         offset, name, good = yield from self._name_at(0)

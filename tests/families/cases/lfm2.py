@@ -27,6 +27,10 @@ CASES = {
         wrapped('[run_cmd(a=[{"b": true, "c": null}], cmd="x, y")]'),
         calls=[("run_cmd", {"a": [{"b": True, "c": None}], "cmd": "x, y"})],
     ),
+    "names in a tuple": Said(
+        wrapped("[zz(a=(x=1, y: 2), b=(3, 4))]"),
+        calls=[("zz", {"a": ["x=1", "y: 2"], "b": [3, 4]})],
+    ),
     "calls of JSON": Said(wrapped('[{"name": "run_cmd", "arguments": {"cmd": "ls"}}]'), calls=[LS]),
     "a word about the token": Said(
         "It begins with <|tool_call_start|>.", "It begins with <|tool_call_start|>."
