@@ -285,6 +285,7 @@ class LiteralCallParser(CallParser):
         tape.end(cut=False)
         self._open_object(call, plain=False)
         yield from self._arguments(call.name, Literals(tape, JSON, ()))
+        self._say(tape.take_until(None).lstrip("}]) \t\r\n").rstrip())
         return True
 
     def _encoded(self, name: str, size: int) -> Steps[bool]:

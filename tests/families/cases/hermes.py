@@ -80,6 +80,9 @@ CASES = {
     "two objects in one wrapper": Said(wrapped(f"{OBJECT}\n{OBJECT}"), calls=[LS, LS]),
     "a list of calls": Said(wrapped(f"[{OBJECT}, {OBJECT}]"), calls=[LS, LS]),
     "arguments as a string": Said(run(r'"{\"cmd\": \"ls\"}"'), calls=[LS]),
+    "words behind arguments as a string": Said(
+        run(r'"{\"cmd\": \"ls\"}} and so on"'), "and so on", [LS]
+    ),
     "parameters for arguments": Said(CALL.replace("arguments", "parameters"), calls=[LS]),
     "arguments before the name": Said(
         wrapped('{"arguments": {"cmd": "ls"}, "name": "run_cmd"}'), calls=[LS]
