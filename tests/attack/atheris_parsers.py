@@ -1,23 +1,31 @@
 """The parsers of all families under coverage-guided fuzzing: no exception, and their laws.
 
-However a text is cut, its events fold to the same answer, and no word of it is lost.
+Rules of this file:
+- The first byte of an input chooses a parser; the others stand for what its family writes.
+- However a text is cut, its events fold to the same answer. Whole calls have a name and a JSON
+  object, cut ones none. No word is lost of Qwen's; of the others, no line, for words between their
+  markers are framing.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 from .guided import instrumented, run
 
 with instrumented():
     from mlx_tools_server.events import Answer
-    from mlx_tools_server.families import Parser
+    from mlx_tools_server.families import FAMILIES, Parser
     from tests.cases import CASES
-    from tests.families.reading import CODER, THINKER, TOOLS, read
+    from tests.families.cases import tables
+    from tests.families.reading import CODER, THINKER, TOOLS, fragments, read
 
-# A byte below their number stands for one of these, the next for words, all others for letters.
+# What Qwen3-Coder writes, and what stands around it.
 TAGS = (
     "<tool_call>", "</tool_call>", "<function=run_cmd>", "<function=save_note>", "<function=zz>",
     "</function>", "<parameter=cmd>", "<parameter=body>", "<parameter=file>", "<parameter=mode>",
@@ -30,48 +38,65 @@ TAGS = (
     '"',
     "<|im_end|>", "é🙂", "\0", "true", "-1.5e3", "{'a': 1}",
 )  # fmt: skip
+# A byte below the number of a target's tags stands for one of them, the next for words, all others
+# for letters.
 WORDS = 30
-_KINDS = 7
+BESIDE = re.compile(r"""["'](id|type|index|call_id|tool_call_id)["']""")
 
 
-def parser(kind: int) -> Parser:
-    """Return a fresh parser of this kind."""
-    match kind % _KINDS:
-        case 0:
-            return CODER.parser(TOOLS)
-        case 1:
-            return CODER.parser(TOOLS, first_call_only=True)
-        case 2:
-            return CODER.parser(TOOLS, stop=("stop", "\n\nw1"))
-        case 3:
-            return CODER.parser(())
-        case 4:
-            return THINKER.parser(TOOLS)
-        case 5:
-            return CODER.parser(TOOLS, constrained=True)
-        case _:
-            return THINKER.parser(TOOLS, thought_open=True)
+@dataclass(frozen=True)
+class Target:
+    """A parser, the texts that make up what it reads, and what of a text must not be lost."""
+
+    make: Callable[[], Parser]
+    tags: Sequence[str]
+    keeps: Literal["words", "lines", ""]
+
+    @property
+    def word(self) -> str:
+        """How a word with its number looks."""
+        return "w{}" if self.tags is TAGS else "\nw{}\n"
 
 
-def text_of(data: bytes) -> str:
+def targets() -> Iterator[Target]:
+    """Yield Qwen's parsers of all kinds, then those of every family."""
+    yield Target(lambda: CODER.parser(TOOLS), TAGS, "words")
+    yield Target(lambda: CODER.parser(TOOLS, first_call_only=True), TAGS, "")
+    yield Target(lambda: CODER.parser(TOOLS, stop=("stop", "\n\nw1")), TAGS, "")
+    yield Target(lambda: CODER.parser(()), TAGS, "words")
+    yield Target(lambda: THINKER.parser(TOOLS), TAGS, "words")
+    yield Target(lambda: CODER.parser(TOOLS, constrained=True), TAGS, "")
+    yield Target(lambda: THINKER.parser(TOOLS, thought_open=True), TAGS, "words")
+    for family in FAMILIES:
+        tags = fragments(family)
+        # gpt-oss names its channels between markers, on however many lines.
+        keeps: Literal["lines", ""] = "" if family.name == "gpt_oss" else "lines"
+        yield Target(partial(family.parser, TOOLS), tags, keeps)
+        yield Target(partial(family.parser, TOOLS, thought_open=True), tags, keeps)
+        yield Target(partial(family.parser, TOOLS, constrained=True, stop=("stop",)), tags, "")
+
+
+TARGETS = tuple(targets())
+
+
+def text_of(data: bytes, target: Target) -> str:
     """Return the text that these bytes stand for."""
     parts = []
     for place, byte in enumerate(data):
-        if byte < len(TAGS):
-            parts.append(TAGS[byte])
-        elif byte < len(TAGS) + WORDS:
-            parts.append(f"w{place}")
+        if byte < len(target.tags):
+            parts.append(target.tags[byte])
+        elif byte < len(target.tags) + WORDS:
+            parts.append(target.word.format(place))
         else:
             parts.append(chr(byte - 128) if byte >= 160 else " ")
     return "".join(parts)
 
 
-def bytes_of(text: str) -> bytes:
+def bytes_of(text: str, target: Target) -> bytes:
     """Return bytes that stand for about this text."""
-    tokens = re.findall(
-        "|".join(re.escape(tag) for tag in sorted(TAGS, key=len)[::-1]) + "|.", text
-    )
-    codes = {tag: place for place, tag in enumerate(TAGS)}
+    longest = sorted(target.tags, key=len, reverse=True)
+    tokens = re.findall("|".join(map(re.escape, longest)) + "|.", text)
+    codes = {tag: place for place, tag in enumerate(target.tags)}
     return bytes(codes.get(token, min(255, ord(token[0]) + 128)) for token in tokens)
 
 
@@ -91,29 +116,53 @@ def one(data: bytes) -> None:
     """Read one text in several cuts."""
     if len(data) < 4:
         return
-    kind, cut, text = data[0], bool(data[1] & 1), text_of(data[4:])
-    whole = read(parser(kind), [text], cut=cut)
+    target, cut = TARGETS[data[0] % len(TARGETS)], bool(data[1] & 1)
+    text = text_of(data[4:], target)
+    whole = read(target.make(), [text], cut=cut)
     for cuts in (b"\1", data[2:4]):
-        again = read(parser(kind), pieces(text, cuts), cut=cut)
+        again = read(target.make(), pieces(text, cuts), cut=cut)
         assert again == whole, f"cut {cuts!r}: {again} is not {whole}"
-    judge(whole, text, kind)
+    # A number or a tag that was cut is lost, and what is said of a call beside its arguments.
+    judge(whole, text, "" if cut or BESIDE.search(text) else target.keeps)
 
 
-def judge(answer: Answer, text: str, kind: int) -> None:
-    """Fail if a whole call is no JSON object, or if a word was lost."""
-    for call in answer.calls:
-        assert isinstance(json.loads(call.text or "{}"), dict), call
-    if kind % _KINDS in (0, 3, 4, 6):
+def judge(answer: Answer, text: str, keeps: str) -> None:
+    """Fail if a call has no name, or is not JSON just where it is whole, or if a word was lost."""
+    for part in answer.parts:
+        if part.kind == "tool_call":
+            assert part.name, part
+            assert is_object(part.text) == part.complete, part
+    if keeps:
         said = "".join(part.text + part.name for part in answer.parts)
-        lost = [word for word in re.findall(r"w\d+", text) if word not in said]
+        words = re.findall(r"w\d+" if keeps == "words" else r"(?<=\n)w\d+(?=\n)", text)
+        lost = [word for word in words if word not in said]
         assert not lost, f"lost {lost}"
+
+
+def is_object(text: str) -> bool:
+    """Return whether a text is a JSON object."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+def seeds() -> Iterator[bytes]:
+    """Yield the cases of Qwen for each of its parsers in turn, and those of the families."""
+    for number, case in enumerate(CASES):
+        kind = number % 7
+        yield bytes((kind, number & 1, 3, 7)) + bytes_of(case.model_output, TARGETS[kind])
+    names = [family.name for family in FAMILIES]
+    for name, cases in tables().items():
+        kind = 7 + 3 * names.index(name)
+        for number, said in enumerate(cases.values()):
+            place = kind + number % 3
+            yield bytes((place, said.cut, 3, 7)) + bytes_of(said.text, TARGETS[place])
 
 
 def main() -> None:
     """Fuzz for a set time."""
-    seeds = [bytes((n % _KINDS, n & 1, 3, 7)) + bytes_of(case.model_output)
-             for n, case in enumerate(CASES)]  # fmt: skip
-    run(one, seeds, 400)
+    run(one, seeds(), 400)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from mlx_tools_server.events import Answer, Noticed, ParsedEvent, PartEnded, PartStarted, fold
@@ -33,6 +35,14 @@ FIND = ToolSpec(
     },
 )
 TOOLS = (NOTE, RUN, FIND)
+
+# What models say between and inside of calls, whatever they are trained for.
+COMMON = (
+    '"', "'", "{", "}", "[", "]", "(", ")", ",", ":", "=", "\\", "\n", "\n\n", " ", "`", "<", "</",
+    "</think>", "<think>", "null", "True", "1.5", "-", '"name": "run_cmd"', '"arguments": {',
+    '"cmd": "ls"', "run_cmd", "run_cmd(", "cmd=", "zz", "\\ud83d", "\\u00e9", "é🙂", "stop", ";",
+    '{"name": "run_cmd", "arguments": {"cmd": "x"}}', "\r\n", '"""', " " * 1100,
+)  # fmt: skip
 
 
 def pieces(text: str, size: int) -> list[str]:
@@ -88,3 +98,15 @@ def calls_of(answer: Answer) -> list[tuple[str, Any]]:
 def tag_parser(tools: Mapping[str, Mapping[str, Any]]) -> TagCallParser:
     """Return a parser for these parameter schemas."""
     return TagCallParser(tools)
+
+
+@cache
+def fragments(family: Family) -> tuple[str, ...]:
+    """Return pieces of what a family writes: its markers, and calls cut at any marker."""
+    written = [
+        family.shape.write("run_cmd", {"cmd": "ls"}),
+        family.shape.write("save_note", {"file": "a", "body": "b\nc", "mode": 1}),
+    ]
+    parts = [part for text in written for part in re.split(r"(?<=[>\]])|(?=[<\[])|\n", text)]
+    begun = [text[:at] for text in written for at in range(3, len(text), 7)]
+    return tuple(dict.fromkeys(filter(None, [*family.control_texts, *parts, *begun, *COMMON])))
