@@ -93,6 +93,12 @@ class Admitted:
         self.tokens += tokens
 
 
+def may_take(client: str, at_work: Iterable[str], places: int) -> bool:
+    """Return whether a client may take one more of the places; `at_work` has who is in each."""
+    taken = Counter(at_work)
+    return taken.total() < places and taken[client] < places - places // SHARE
+
+
 class Lanes(Generic[T]):
     """What waits, in a lane for each client; next is the client with the least at work."""
 
@@ -117,11 +123,8 @@ class Lanes(Generic[T]):
         now; None says that nothing else must come before it either.
         """
         taken = Counter(at_work)
-        if taken.total() >= places:
-            return None
-        most = places - places // SHARE
         for client in sorted(self._lanes, key=lambda client: taken[client]):
-            if taken[client] >= most:
+            if not may_take(client, taken, places):
                 break
             fit = fits(self._lanes[client][0])
             if fit:

@@ -76,7 +76,7 @@ class Engine(GenerationLoop):
         self._group = group or Group()
         self._config = config
         self._model_name = model_name
-        self._jobs = JobQueue(config.decode_concurrency)
+        self._jobs = JobQueue(config.decode_concurrency, config.prompt_concurrency)
         self._loaded = threading.Event()
         self._model: LoadedModel | None = None
         self._load_error: Exception | None = None

@@ -6,8 +6,8 @@ Rules of this file:
 - After a failure each job that was in flight is tried again alone until it is past the point of
   the failure, so that the one that fails is found and the others go on where they were.
 - A job that waits for its proof when its batch fails is to blame, and is tried first, by itself.
-- A job begins when there is a place and memory for it; if those at work outgrow memory, the last
-  one that began ends, before all do.
+- A job begins when there is a place and memory for it, and its prompt can be computed at once; if
+  those at work outgrow memory, the last one that began ends, before all do.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..admission import Lanes
+from ..admission import Lanes, may_take
 from ..errors import Overloaded
 from .guide import Plan
 from .memory import HEADROOM, MemoryGuard
@@ -169,13 +169,15 @@ class Job:
 class JobQueue:
     """The jobs that wait, and those in flight; has the interface that the loop takes.
 
-    At most `places` are in flight, and as many as the `guard` has memory for. `get` raises Idle
-    when there was nothing to do for `idle_seconds`; 0 is never.
+    At most `places` are in flight, of which `prompts` are not decoding yet, and as many as the
+    `guard` has memory for. `get` raises Idle when there was nothing to do for `idle_seconds`; 0 is
+    never.
     """
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, prompts: int) -> None:
         self._ready = threading.Condition()
         self._places = places
+        self._prompts = prompts
         self.idle_seconds = 0
         self._busy_at = time.monotonic()
         self.guard: MemoryGuard | None = None
@@ -290,6 +292,10 @@ class JobQueue:
         return None
 
     def _fits(self, job: Job) -> bool | None:
+        # The loop computes prompts in the order it gets them, so no more wait there than it takes.
+        reading = [one.client for one in self._in_flight if not one.decoding]
+        if not may_take(job.client, reading, self._prompts):
+            return False
         if self.guard is None or not self._in_flight:
             return True
         lengths = [one.length(ahead=True) for one in (*self._in_flight, job)]

@@ -192,6 +192,35 @@ def test_a_burst_of_one_client(checkpoint: Path) -> None:
     assert before <= 5
 
 
+def test_a_burst_of_long_prompts(tmp_path: Path) -> None:
+    """The long prompts of one client are not all read before the short one of another."""
+    folder = write_checkpoint(tmp_path, prefill_delay_per_1k=0.03)
+    with running(folder, prompt_concurrency=2) as engine:
+        asked: list[str] = []
+        begun: list[str] = []
+
+        def one(client: str, text: str) -> None:
+            events = ask(engine, text + script("fine"), options=Options(client=client))
+            heard = [next(events), next(events)]
+            asked.append(client)
+            heard += heard_until_it_speaks(events)
+            begun.append(client)
+
+        burst = [
+            threading.Thread(target=one, args=("burst", f"{n} {'p ' * 3000}")) for n in range(8)
+        ]
+        for thread in burst:
+            thread.start()
+        while len(asked) < len(burst):
+            time.sleep(0.005)
+        one("other", "")
+        before = begun.index("other")
+        for thread in burst:
+            thread.join()
+
+    assert before < 6
+
+
 @pytest.mark.parametrize("stage", ["queued", "prefill", "decode"])
 def test_leaving_at_any_stage(stage: str, tmp_path: Path) -> None:
     """Who leaves is forgotten within a step, wherever the request is, and others don't notice."""
