@@ -14,6 +14,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Generic, TypeVar
 
 from .errors import Overloaded
@@ -32,7 +33,7 @@ class Admission:
         self._spare = max(1, max_requests // SHARE)
         self._lock = threading.Lock()
         self._requests: Counter[str] = Counter()
-        self._tokens = 0
+        self._tokens: Counter[str] = Counter()
 
     @property
     def count(self) -> int:
@@ -49,15 +50,15 @@ class Admission:
         with self._lock:
             self._check(client)
             self._requests[client] += 1
-        admitted = Admitted(self._take)
+        admitted = Admitted(partial(self._take, client))
         try:
             yield admitted
         finally:
             with self._lock:
-                self._tokens -= admitted.tokens
+                self._tokens[client] -= admitted.tokens
                 self._requests[client] -= 1
                 if not self._requests[client]:
-                    del self._requests[client]
+                    del self._requests[client], self._tokens[client]
 
     def _check(self, client: str) -> None:
         count = self._requests.total()
@@ -69,15 +70,19 @@ class Admission:
                 "the server with a larger --max-requests."
             )
 
-    def _take(self, tokens: int) -> None:
+    def _take(self, client: str, tokens: int) -> None:
         with self._lock:
-            if self._tokens and self._tokens + tokens > self._max_tokens:
+            count = self._tokens.total()
+            spare = self._max_tokens // SHARE
+            if self._tokens[client] + tokens > spare:
+                spare = 0
+            if count and count + tokens > self._max_tokens + spare:
                 raise Overloaded(
-                    f"The prompts that are at work or wait have {self._tokens} tokens already, "
+                    f"The prompts that are at work or wait have {count} tokens already, "
                     f"and this one has {tokens}. Try again in a moment, or start the server with "
                     "a larger --max-queued-tokens."
                 )
-            self._tokens += tokens
+            self._tokens[client] += tokens
 
 
 class Admitted:

@@ -50,6 +50,21 @@ def test_limit_by_tokens() -> None:
         assert admission.count == 2
 
 
+def test_tokens_are_kept_for_others() -> None:
+    """Prompts of one client that take all the tokens leave a few for those of others."""
+    admission = Admission(10, 800)
+    with admission.admit("burst") as burst, admission.admit("other") as other:
+        burst.add(800)
+        other.add(60)
+        with pytest.raises(Overloaded):
+            burst.add(1)
+        with pytest.raises(Overloaded):
+            other.add(60)
+        other.add(40)
+    with admission.admit("burst") as burst:
+        burst.add(800)
+
+
 def test_what_fails_leaves() -> None:
     """A request that fails gives its room back."""
     admission = Admission(1, 100)
