@@ -23,15 +23,8 @@ import mlx.core as mx
 from ..budgets import DISK_FLOOR
 from ..config import ServerConfig
 from ..counters import Counters
-from ..errors import (
-    GenerationFailed,
-    Overloaded,
-)
-from ..events import (
-    EngineEvent,
-    Progress,
-    Started,
-)
+from ..errors import GenerationFailed, Overloaded
+from ..events import EngineEvent, Progress, Started
 from ..families import Parser
 from ..messages import ChatRequest, Options, TextRequest
 from ..places import KV_FILES, kv_folder
@@ -242,8 +235,12 @@ class Engine(GenerationLoop):
                     break
             if idle:
                 self._rest()
+        self.when_stopping()
+
+    def when_stopping(self) -> None:
+        """End all that is at work or waits."""
         for job in self._jobs.drain():
-            job.put(Overloaded("The server is stopping. Send the request again in a moment."))
+            job.fail(Overloaded("The server is stopping. Send the request again in a moment."))
 
     def _rest(self) -> None:
         """Give the model's memory back until somebody asks for something."""

@@ -101,6 +101,9 @@ class GenerationLoop(server.ResponseGenerator):
         """Return the reader for the answer that `spec` describes."""
         raise NotImplementedError
 
+    def when_stopping(self) -> None:
+        """End what the loop is at: it looks whether it is to stop between requests only."""
+
     # What the engine calls.
 
     def serve_batches(self) -> None:
@@ -143,6 +146,8 @@ class GenerationLoop(server.ResponseGenerator):
         if self._is_distributed and self.is_healthy:
             self._stop_wanted = True
             self.join()
+        self._stop = True
+        self.when_stopping()
         super().stop_and_join()
         _wait_for_exit(self._generation_thread)
 

@@ -147,9 +147,10 @@ def test_failure_closes_what_is_open(engine: Engine) -> None:
     assert events[-2] == PartEnded(complete=False)
 
 
-def test_stopping_tells_open_streams(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kv_bits", [None, 8], ids=["in a batch", "alone"])
+def test_stopping_tells_open_streams(kv_bits: int | None, tmp_path: Path) -> None:
     """When the server stops, an answer that is being given ends with a failure that says so."""
-    with running(write_checkpoint(tmp_path, step_delay=0.02)) as engine:
+    with running(write_checkpoint(tmp_path, step_delay=0.02), kv_bits=kv_bits) as engine:
         events = ask(engine, script(WORDS * 100))
         while not isinstance(next(events), PartDelta):
             pass
