@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 TIME_BUDGET = 0.03
 # Bias of a token that must not come.
 NEVER = -1e9
-# Failures in a row with no job to blame, after which the loop is taken to be broken.
+# Failures in a row with no job to blame, after which loop or model are taken to be broken.
 MAX_FAILURES = 5
 # Seconds before the loop begins anew after such a failure; each time it is twice as long.
 BACK_OFF = 0.5
@@ -80,6 +80,7 @@ class Engine(GenerationLoop):
         self._rests = False
         self._guided = Counters("tokens", "forced", "failed")
         self._failures = 0
+        self._latest: Reader | None = None
         self.restarts = 0
         super().__init__(
             PinnedProvider(config), PromptCache(config.prompt_cache_size, config.prompt_cache_bytes)
@@ -271,7 +272,8 @@ class Engine(GenerationLoop):
 
     def reader(self, spec: Any) -> Reader:
         """Return the reader for a job; a job that is tried again keeps the one it has."""
-        self._failures = 0  # the loop takes requests, so it is not broken
+        if self._latest is not None and self._latest.tokens:
+            self._failures = 0  # the model has answered, so it is not broken
         source, plain = spec
         job = source if isinstance(source, Job) else None
         if job is not None and job.reader is not None:
@@ -297,6 +299,7 @@ class Engine(GenerationLoop):
             plain.runaway,
             wants_logprobs=plain.logprobs,
         )
+        self._latest = reader
         budget = plain.thought_budget
         if budget is not None or (plan is not None and plan.guides):
             reader.guide = Guide(plan, parser, model.vocabulary, self._guided, budget)
@@ -311,7 +314,7 @@ class Engine(GenerationLoop):
     def _recover(self, reason: str) -> bool:
         """Bring the jobs of a failed step to their own ends; return whether to go on."""
         jobs, blamed = self._jobs.suspend()
-        self._failures = 0 if jobs else self._failures + 1
+        self._failures = 0 if jobs and self.computes() else self._failures + 1
         error = GenerationFailed(
             f"The model failed on this request: {reason}. Other requests are not affected; "
             "if it was short of memory, send a shorter prompt or fewer requests at once."

@@ -10,6 +10,7 @@ Rules of this file:
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 import threading
 import time
@@ -24,10 +25,12 @@ from mlx_lm.server import APIHandler, ModelProvider
 from mlx_lm.server import GenerationContext as Context
 from mlx_lm.tokenizer_utils import NewlineTokenizer, TokenizerWrapper
 
-from .layers import PromptCache
+from .layers import PromptCache, fresh_cache
 from .sampling import sampler
 from .slices import Slice
 from .steps import AnswerReader, Guided
+
+log = logging.getLogger(__name__)
 
 __all__ = [
     "APIHandler",
@@ -156,6 +159,16 @@ class GenerationLoop(server.ResponseGenerator):
         self.model_provider.reset()
         self.__dict__.pop("prompt_cache", None)
         gc.collect()
+
+    def computes(self) -> bool:
+        """Return whether the model can take a single token: if not, no request is to blame."""
+        model = self.model_provider.model
+        try:
+            mx.eval(model(mx.array([[0]]), cache=fresh_cache(model)))
+        except Exception as error:  # noqa: BLE001  whatever it raises, it is broken
+            log.error("The model fails without any request: %s", error)
+            return False
+        return True
 
     @property
     def failed(self) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from mlx_tools_server.config import ServerConfig
+from mlx_tools_server.engine import engine as engine_module
 from mlx_tools_server.engine.engine import Engine
 from mlx_tools_server.engine.scripted import write_checkpoint
 from mlx_tools_server.events import (
@@ -115,6 +116,25 @@ def test_failed_requests_whose_clients_left(fragile: Engine) -> None:
         assert answer(fragile, script("fine")).joined("text") == "fine"
 
     assert fragile.is_healthy
+
+
+def test_a_model_that_computes_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that fails on whatever it is given ends the loop, for a supervisor to see."""
+    monkeypatch.setattr(engine_module, "BACK_OFF", 0.01)
+    folder, gone = write_checkpoint(tmp_path / "model"), tmp_path / "gone"
+    with (folder / "model.py").open("a") as model:
+        model.write(f"import os\ndef look(): assert not os.path.exists({str(gone)!r})\n")
+        model.write("call = Model.__call__\n")
+        model.write("Model.__call__ = lambda *args, **named: (look(), call(*args, **named))[1]\n")
+    with running(folder) as engine:
+        assert answer(engine, script("fine")).joined("text") == "fine"
+        gone.touch()
+        statuses: list[int] = []
+        while engine.is_healthy and len(statuses) < 20:
+            failed = answer(engine, script("never")).failed
+            statuses.append(failed.status if failed else 200)
+
+    assert statuses == [500] * engine_module.MAX_FAILURES
 
 
 def test_retry_says_everything_once(engine: Engine) -> None:
