@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from . import allocator, scratch
 from .admission import Admission
@@ -82,6 +82,8 @@ def serve(config: ServerConfig, info: ModelInfo | None) -> int:
                 _answer(server, engine, config, info, stop)
             else:
                 _follow(engine, stop)
+        elif server is not None and group.size == 1:
+            _leave(server)
         if engine.failed:
             return 1
         group.part()
@@ -119,6 +121,14 @@ def _answer(
             turns.wait_until_ended(config.drain_seconds)
         engine.stop_and_join()
         turns.wait_until_ended(FAREWELL)  # each open stream is told that the server stops
+
+
+def _leave(server: ToolsServer) -> NoReturn:
+    """End while the model loads: nothing interrupts that, and nothing of it has to be kept."""
+    server.service.stop()
+    time.sleep(LOOK)  # who waits for the model is told
+    server.server_close()
+    os._exit(0)
 
 
 def _follow(engine: Engine, stop: threading.Event) -> None:

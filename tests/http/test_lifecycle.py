@@ -66,6 +66,35 @@ def test_loading(tmp_path: Path) -> None:
     assert live.status_code == 200
 
 
+@pytest.mark.slow
+def test_stopping_while_the_model_loads(tmp_path: Path) -> None:
+    """Who asks a server to stop that still loads its model does not wait for that."""
+    folder = write_checkpoint(tmp_path / "model")
+    with (folder / "model.py").open("a") as model:
+        model.write("import time\nwhile True: time.sleep(0.05)\n")
+    socket = tmp_path / "s"
+    command = [sys.executable, "-m", "mlx_tools_server", "--model-path", str(folder)]
+    command += ["--trust-remote-code", "--uds", str(socket), "--no-kv-disk"]
+    transport = httpx.HTTPTransport(uds=str(socket))
+
+    with (
+        subprocess.Popen(command) as server,
+        httpx.Client(transport=transport, base_url="http://x", timeout=60) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        while not socket.exists():
+            time.sleep(0.05)
+        ask = {"messages": [{"role": "user", "content": "hello"}]}
+        answer = pool.submit(client.post, "/v1/chat/completions", json=ask)
+        time.sleep(0.3)
+        server.terminate()
+        code = server.wait(20)
+
+    assert answer.result().status_code == 503
+    assert code == 0
+    assert not socket.exists()
+
+
 def test_drain(tmp_path: Path) -> None:
     """A server that is asked to stop gives the answers it has begun, and takes no others."""
     with serve(tmp_path, step_delay=0.02) as live, ThreadPoolExecutor(2) as pool:
