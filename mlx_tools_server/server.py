@@ -110,7 +110,7 @@ def _answer(
             Admission(config.max_requests, config.max_queued_tokens),
         )
         server.service.open(turns)
-        print(_banner(server.url, engine, config, info), flush=True)
+        _say(_banner(server.url, engine, config, info))
         trimming = allocator.Trimming(lambda: turns.metrics.count("http_requests"))
         while engine.is_healthy and not stop.wait(LOOK):
             trimming.look(rests=not turns.running)
@@ -204,6 +204,16 @@ def _wait(engine: Engine, name: str, info: ModelInfo | None, stop: threading.Eve
     if shows:
         print("\r\033[K", end="", file=sys.stderr)
     return True
+
+
+def _say(text: str) -> None:
+    """Print a text; a full disk or a reader that has gone must not end the server."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        log.warning("The banner can't be printed: %s", error.strerror)
+        # What was not written would fail again at the end.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  it stays open
 
 
 def _banner(url: str, engine: Engine, config: ServerConfig, info: ModelInfo | None) -> str:

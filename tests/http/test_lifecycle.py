@@ -156,6 +156,32 @@ def test_second_signal(kind: signal.Signals, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_output_that_can_not_be_written(tmp_path: Path) -> None:
+    """A server whose output goes to a full disk serves, and ends like any other."""
+    folder = write_checkpoint(tmp_path / "model")
+    socket = tmp_path / "s"
+    command = [sys.executable, "-m", "mlx_tools_server", "--model-path", str(folder)]
+    command += ["--trust-remote-code", "--uds", str(socket), "--no-kv-disk"]
+    transport = httpx.HTTPTransport(uds=str(socket))
+
+    with (
+        Path("/dev/full").open("w") as full,
+        subprocess.Popen(command, stdout=full, stderr=full) as server,
+        httpx.Client(transport=transport, base_url="http://x", timeout=60) as client,
+    ):
+        while not socket.exists():
+            time.sleep(0.05)
+        ask = {"messages": [{"role": "user", "content": "[[SCRIPT]]fine[[/SCRIPT]]"}]}
+        answer = client.post("/v1/chat/completions", json=ask)
+        server.terminate()
+        code = server.wait(20)
+
+    assert answer.json()["choices"][0]["message"]["content"] == "fine"
+    assert code == 0
+
+
+@pytest.mark.slow
 def test_a_loop_that_keeps_failing(tmp_path: Path) -> None:
     """A server whose generation loop can't be brought back ends, for its supervisor to see."""
     folder = write_checkpoint(tmp_path / "model")
