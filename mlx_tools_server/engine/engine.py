@@ -14,8 +14,9 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
@@ -32,7 +33,7 @@ from .contract import check_contract
 from .group import Group
 from .guide import Guide
 from .jobs import Idle, Job, JobQueue
-from .kv import KVCacheStore, fingerprint
+from .kv import Begun, KVCacheStore, fingerprint
 from .layers import PromptCache
 from .memory import MemoryGuard, guard_for, kept_in_memory, kept_on_disk, machine_memory
 from .plans import Plans
@@ -375,8 +376,8 @@ class Engine(GenerationLoop):
                 yield Started(size, position, str(loss), loss.summary, loss.tokens)
             while not begun.prefill.wait(TICK) and deadline.late() is None:
                 yield Progress(0, size, waits=True)
-            loaded = cache.load(begun)
-            yield from self._generate_answer(prompt, options, deadline, loaded, begun.prefill.end)
+            load = partial(cache.load, begun)
+            yield from self._generate_answer(prompt, options, deadline, begun, load)
         finally:
             begun.prefill.end()
 
@@ -385,15 +386,16 @@ class Engine(GenerationLoop):
         prompt: Prompt,
         options: Options,
         deadline: Deadline,
-        loaded: Sequence[Any] = (),
-        prefilled: Callable[[], None] = lambda: None,
+        begun: Begun | None = None,
+        load: Callable[[], list[Any]] = list,
     ) -> Iterator[EngineEvent]:
         job = Job(
-            lambda job: self._loop_request(job, prompt, options, loaded),
+            lambda job: self._loop_request(job, prompt, options),
             prompt.plan,
             size=len(prompt.ids),
             most=prompt.max_tokens,
             client=options.client,
+            kept=begun.found.position or int(begun.prefill.shares) if begun else 0,
             alone=self.sequential,
             distributed=self.distributed,
         )
@@ -406,15 +408,14 @@ class Engine(GenerationLoop):
                 wants_logprobs=options.top_logprobs is not None,
                 deadline=deadline,
                 alive=lambda: self.is_healthy,
-                prefilled=prefilled,
+                prefilled=begun.prefill.end if begun else lambda: None,
+                load=lambda: self._jobs.begin(job, [] if job.over else load()),
             ).events()
         finally:
             if not job.done:
                 job.cancel()
 
-    def _loop_request(
-        self, job: Job, prompt: Prompt, options: Options, loaded: Sequence[Any]
-    ) -> tuple[Any, Any]:
+    def _loop_request(self, job: Job, prompt: Prompt, options: Options) -> tuple[Any, Any]:
         done = job.reader.tokens if job.reader else []
         spec = replace(prompt.reader, logprobs=options.top_logprobs is not None)
         sampling, never = options.sampling, prompt.plan.forbidden if prompt.plan else ()
@@ -439,7 +440,7 @@ class Engine(GenerationLoop):
         )
         request = loop_request(
             [*prompt.ids, *done],
-            loaded=loaded,
+            loaded=job.loaded,
             side=prompt.side,
             asked=prompt.asked,
             system=prompt.system,

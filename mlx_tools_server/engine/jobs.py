@@ -8,6 +8,7 @@ Rules of this file:
 - A job that waits for its proof when its batch fails is to blame, and is tried first, by itself.
 - A job begins when there is a place and memory for it, and its prompt can be computed at once; if
   those at work outgrow memory, the last one that began ends, before all do.
+- A job that waits holds nothing of the KV cache: what is kept of it is read when it has its place.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from .seams import Context, answer_reader, interrupt
 MAX_RETRIES = 16
 # Tokens after which a job is past the step at which its batch failed.
 PROBATION_TOKENS = 8
+# What a job is told that has its place, and is to read what is kept of its prompt.
+GRANTED = object()
 # Seconds for which a job that needs more memory than there is lets others pass.
 PATIENCE = 20.0
 
@@ -46,8 +49,9 @@ class Job:
     """One request; the loop calls `put`, the serving thread everything else.
 
     `size` is how many tokens its prompt has and `most` how many its answer may have; `client` tells
-    who asks. `alone` says that the loop serves one job at a time, `distributed` that other machines
-    do the same steps.
+    who asks. `kept` is how many tokens of the prompt are to be read from what is kept, once there
+    is a place for the job. `alone` says that the loop serves one job at a time, `distributed` that
+    other machines do the same steps.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Job:
         size: int = 0,
         most: int = 0,
         client: str = "",
+        kept: int = 0,
         alone: bool = False,
         distributed: bool = False,
     ) -> None:
@@ -66,13 +71,16 @@ class Job:
         self.client = client
         self._size = size
         self._most = most
+        self._kept = kept
         self._since = time.monotonic()
-        self._alone = alone
+        self.alone = alone
         self._distributed = distributed
         self._items: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._context: Context | None = None
         self.reader: Reader | None = None
+        self.loaded: Sequence[Any] = ()
+        self.reads = kept > 0
         self.cancelled = False
         self.done = False
         self.retries = 0
@@ -90,14 +98,20 @@ class Job:
                     self._interrupt()
             if item is None or isinstance(item, Exception):
                 self.done = True
-            elif self.cancelled and self._alone and not self._distributed and not self.decoding:
+            elif self.cancelled and self.alone and not self._distributed and not self.decoding:
                 # Nothing else is in this step, and nothing else ends a prompt that runs alone.
                 raise Cancelled
         self._items.put(item)
 
     def request(self) -> tuple[Job, Any, Any]:
         """Return what the loop takes: where to answer, the request, its arguments."""
-        return (self, *self._build(self))
+        built = self._build(self)
+        self.loaded = ()
+        return (self, *built)
+
+    def grant(self) -> None:
+        """Let the serving thread read what is kept of the prompt: there is a place for the job."""
+        self._items.put(GRANTED)
 
     # The serving thread's side.
 
@@ -114,7 +128,7 @@ class Job:
     def _interrupt(self) -> None:
         if self._distributed:
             # Machines in step must not differ: the loop tells the others, but not when alone.
-            if self._context is not None and not self._alone:
+            if self._context is not None and not self.alone:
                 interrupt(self._context)
             return
         if self.reader is not None:
@@ -136,6 +150,11 @@ class Job:
         """Return how many tokens its KV cache has; with `ahead`, also those that come next."""
         more = min(HEADROOM, self._most - self.tokens) if ahead else 0
         return self._size + self.tokens + max(0, more)
+
+    @property
+    def copied(self) -> int:
+        """How many tokens are there twice until the loop has made its KV cache of them."""
+        return self._kept if self._context is None else 0
 
     # After a failure.
 
@@ -182,6 +201,8 @@ class JobQueue:
         self._busy_at = time.monotonic()
         self.guard: MemoryGuard | None = None
         self._waiting: Lanes[Job] = Lanes()
+        # Those that have a place and are not begun: some read what is kept, some are ready.
+        self._granted: list[Job] = []
         self._suspects: deque[Job] = deque()
         self._on_probation: Job | None = None
         self._in_flight: list[Job] = []
@@ -190,6 +211,13 @@ class JobQueue:
         """Let a job wait for the loop."""
         with self._ready:
             self._waiting.add(job.client, job)
+            self._grant()
+            self._ready.notify()
+
+    def begin(self, job: Job, loaded: Sequence[Any]) -> None:
+        """Let a job begin that has read what is kept of its prompt."""
+        with self._ready:
+            job.loaded, job.reads = loaded, False
             self._ready.notify()
 
     def get(self, timeout: float | None = None) -> tuple[Job, Any, Any]:
@@ -207,7 +235,7 @@ class JobQueue:
         with self._ready:
             self._busy_at = time.monotonic()
             return self._ready.wait_for(
-                lambda: bool(self._suspects) or not all(job.over for job in self._waiting), timeout
+                lambda: bool(self._suspects) or not all(job.over for job in self._queued()), timeout
             )
 
     def get_nowait(self) -> tuple[Job, Any, Any]:
@@ -253,8 +281,9 @@ class JobQueue:
         """Take all jobs, for the end of the server."""
         taken, _ = self.suspend()
         with self._ready:
-            taken += (*self._suspects, *self._waiting.clear())
+            taken += (*self._suspects, *self._granted, *self._waiting.clear())
             self._suspects.clear()
+            self._granted.clear()
         return taken
 
     def _next(self) -> Job | None:
@@ -268,17 +297,43 @@ class JobQueue:
         self._relieve()
         job = self._next_suspect()
         if job is None:
-            self._waiting.drop(lambda job: job.over)
-            clients = [job.client for job in self._in_flight]
-            job = self._waiting.take(clients, self._places, self._fits)
+            self._grant()
+            job = next((job for job in self._granted if not job.reads), None)
+            if job is not None:
+                self._granted.remove(job)
         if job is not None:
             self._in_flight.append(job)
-        if self.guard is not None:
-            self.guard.settle([job.length(ahead=True) for job in self._in_flight])
+        self._settle()
         return job
 
+    def _grant(self) -> None:
+        """Give places to jobs that wait; what a failure has put back comes before them."""
+        self._granted = [job for job in self._granted if not job.over]
+        self._waiting.drop(lambda job: job.over)
+        while not (self._suspects or self._on_probation):
+            clients = [job.client for job in self._taken()]
+            job = self._waiting.take(clients, self._places, self._fits)
+            if job is None:
+                break
+            self._granted.append(job)
+            self._settle()
+            if job.reads:
+                job.grant()
+
+    def _taken(self) -> list[Job]:
+        """Return the jobs that have a place."""
+        return [*(job for job in self._in_flight if not job.over), *self._granted]
+
+    def _queued(self) -> list[Job]:
+        """Return the jobs that are not begun."""
+        return [*self._granted, *self._waiting]
+
+    def _settle(self) -> None:
+        if self.guard is not None:
+            self.guard.settle(*_sizes(self._taken()))
+
     def _check_idle(self) -> None:
-        waits = any(self._waiting) or self._suspects or self._in_flight
+        waits = self._queued() or self._suspects or self._in_flight
         idle = time.monotonic() - self._busy_at
         if self.idle_seconds and not waits and idle > self.idle_seconds:
             raise Idle
@@ -293,13 +348,13 @@ class JobQueue:
 
     def _fits(self, job: Job) -> bool | None:
         # The loop computes prompts in the order it gets them, so no more wait there than it takes.
-        reading = [one.client for one in self._in_flight if not one.decoding]
+        reading = [one.client for one in self._taken() if not one.decoding]
         if not may_take(job.client, reading, self._prompts):
             return False
-        if self.guard is None or not self._in_flight:
-            return True
-        lengths = [one.length(ahead=True) for one in (*self._in_flight, job)]
-        if self.guard.fits(lengths):
+        others = self._taken()
+        if job.alone and others:
+            return False
+        if self.guard is None or not others or self.guard.fits(*_sizes([*others, job])):
             return True
         return False if job.waited < PATIENCE else None
 
@@ -316,3 +371,8 @@ class JobQueue:
                     "moment, or start the server with a larger --memory-limit."
                 )
             )
+
+
+def _sizes(jobs: Sequence[Job]) -> tuple[list[int], list[int]]:
+    """Return the lengths of jobs at work, and of what is there of them a second time."""
+    return [job.length(ahead=True) for job in jobs], [job.copied for job in jobs if job.copied]

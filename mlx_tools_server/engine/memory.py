@@ -2,8 +2,8 @@
 
 Rules of this file:
 - It says no before anything is computed: neither Metal nor the kernel asks before it ends us.
-- The sequences of a batch are padded to the longest of them, and a batch that takes another one in
-  is copied: both are counted.
+- The sequences of a batch are padded to the longest of them, a batch that takes another one in is
+  copied, and so is what is read of a KV cache: all are counted.
 - What is kept of earlier requests makes way for those at work.
 """
 
@@ -46,20 +46,24 @@ class MemoryGuard:
         self._keep = keep
         self.most_tokens = footprint.most_tokens(room)
 
-    def need(self, lengths: Sequence[int]) -> int:
-        """Return how many bytes a batch of these sequences takes at most."""
+    def need(self, lengths: Sequence[int], copied: Sequence[int] = ()) -> int:
+        """Return how many bytes a batch of these sequences takes at most.
+
+        `copied` are the lengths of what was read of them and has not gone into the batch yet.
+        """
         if not lengths:
             return 0
         padded = len(lengths) * self._footprint.nbytes(max(lengths))
-        return padded * COPIES if len(lengths) > 1 else padded
+        read = sum(self._footprint.nbytes(length) for length in copied)
+        return read + (padded * COPIES if len(lengths) > 1 else padded)
 
-    def fits(self, lengths: Sequence[int]) -> bool:
+    def fits(self, lengths: Sequence[int], copied: Sequence[int] = ()) -> bool:
         """Return whether sequences of these lengths can be at work together."""
-        return self.need(lengths) <= self._room
+        return self.need(lengths, copied) <= self._room
 
-    def settle(self, lengths: Sequence[int]) -> None:
+    def settle(self, lengths: Sequence[int], copied: Sequence[int] = ()) -> None:
         """Let what is kept have what requests of these lengths leave."""
-        left = max(0, min(self._kept, self._room - self.need(lengths)))
+        left = max(0, min(self._kept, self._room - self.need(lengths, copied)))
         # To the sixteenth, so that not every token changes it.
         left -= left % max(1, self._kept // 16) if left < self._kept else 0
         if left != self._left:

@@ -198,7 +198,8 @@ class GenerationLoop(server.ResponseGenerator):
         ids = list(request.ids)
         if not self._keeps_blocks:
             return ids, [ids[:]], ["assistant"], "normal", None
-        self.prompt_cache.expect(ids, request.loaded, side=request.side, asked=request.asked)
+        loaded, request.loaded = request.loaded, ()  # the loop may hold the request for long
+        self.prompt_cache.expect(ids, loaded, side=request.side, asked=request.asked)
         if not 0 < request.system < len(ids):
             return ids, [ids[:]], ["prompt"], "normal", None
         parts = [ids[: request.system], ids[request.system :]]

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..errors import GenerationFailed, Overloaded, RequestError
 from ..events import EngineEvent, Failed, Finished, Progress, Sampled, TokenLogprob, Usage
-from .jobs import Job
+from .jobs import GRANTED, Job
 from .provider import LoadedModel
 from .seams import Context
 
@@ -59,7 +59,8 @@ class Deadline:
 class Telling:
     """What one job's items tell, as events.
 
-    `alive` says whether the loop can still answer; `prefilled` is called at the first token.
+    `alive` says whether the loop can still answer; `load` is called when the job has its place,
+    `prefilled` at its first token.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Telling:
         deadline: Deadline,
         alive: Callable[[], bool],
         prefilled: Callable[[], None],
+        load: Callable[[], None],
     ) -> None:
         self._job = job
         self._model = model
@@ -79,6 +81,7 @@ class Telling:
         self._deadline = deadline
         self._alive = alive
         self._prefilled = prefilled
+        self._load = load
         self._decodes = False
         self._progress = Progress(0, prompt_tokens, waits=True)
         self._context: Context | None = None
@@ -109,7 +112,9 @@ class Telling:
         return max(0, self._context.prompt_cache_count) if self._context is not None else 0
 
     def _told(self, item: Any) -> Iterator[EngineEvent]:
-        if isinstance(item, Context):
+        if item is GRANTED:
+            self._load()
+        elif isinstance(item, Context):
             if self._context is None:
                 self._context = item
                 self._progress = replace(self._progress, done=self._cached, waits=False)

@@ -21,6 +21,7 @@ from mlx_tools_server.engine.reader import repeats
 from mlx_tools_server.engine.scripted import write_checkpoint
 from mlx_tools_server.errors import ContextOverflow, MemoryOverflow
 from mlx_tools_server.events import EngineEvent, Failed, Finished, PartDelta, fold
+from mlx_tools_server.kv import Record
 from mlx_tools_server.messages import Options, ToolSpec
 
 from .running import WORDS, answer, ask, running, script, together, wait_idle
@@ -63,6 +64,7 @@ def test_what_a_batch_needs() -> None:
     assert guard.need([10]) == 100 + 100 + 50
     assert guard.need([100]) == 100 + 1000 + 250
     assert guard.need([100, 1]) == 2 * 2 * (100 + 1000 + 250)
+    assert guard.need([100], [10]) == 100 + 1000 + 250 + 100 + 100 + 50
     assert guard.fits([100, 1, 1])
     assert not guard.fits([100, 1, 1, 1])
     assert guard.most_tokens == (10_000 - 100 - 250) // 10
@@ -124,6 +126,31 @@ def test_requests_that_fit_together(small: Engine) -> None:
 
     assert small.in_flight == 3
     assert all(isinstance(list(each)[-1], Finished) for each in events)
+
+
+def test_waiting_requests_hold_nothing(small: Engine, checkpoint: Path, tmp_path: Path) -> None:
+    """What is on disk of a conversation is read when there is memory for it, not while it waits."""
+    prompts = [f"{n} {WORDS * 80}" for n in range(4)]
+    kept = {"memory_limit": 1, "kv_ram_bytes": 2048, "no_kv_disk": False, "kv_dir": str(tmp_path)}
+    with running(checkpoint, **kept) as engine:
+        for prompt in prompts:
+            answer(engine, prompt + script("fine"))
+    with running(checkpoint, **kept) as engine:
+        first = ask(engine, prompts[0] + script("fine"), "more", script(WORDS * 20))
+        heard_until_it_speaks(first)
+        waiting = [ask(engine, one + script("fine"), "more", script("yes")) for one in prompts[1:]]
+        for each in waiting:
+            for _ in range(2):
+                next(each)
+        gc.collect()
+        held = sum(one.nbytes for one in gc.get_objects() if isinstance(one, Record))
+        first.close()
+        answers = together(*[lambda each=each: fold(each) for each in waiting])
+
+    assert held <= 2048
+    assert [got.joined("text") for got in answers] == ["yes"] * 3
+    cached = [got.finished.usage.cached_tokens for got in answers if got.finished]
+    assert min(cached) > 512
 
 
 def test_answers_that_outgrow_memory(small: Engine) -> None:
