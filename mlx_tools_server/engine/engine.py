@@ -367,7 +367,7 @@ class Engine(GenerationLoop):
             yield Started(size)
             yield from self._generate_answer(prompt, options, deadline)
             return
-        begun = cache.begin(prompt.ids)
+        begun = cache.begin(prompt.ids, options.client)
         try:
             loss, position = begun.loss, begun.found.position
             if loss is None:
@@ -376,6 +376,7 @@ class Engine(GenerationLoop):
                 yield Started(size, position, str(loss), loss.summary, loss.tokens)
             while not begun.prefill.wait(TICK) and deadline.late() is None:
                 yield Progress(0, size, waits=True)
+            begun.prefill.queue()
             load = partial(cache.load, begun)
             yield from self._generate_answer(prompt, options, deadline, begun, load)
         finally:
@@ -396,6 +397,7 @@ class Engine(GenerationLoop):
             most=prompt.max_tokens,
             client=options.client,
             kept=begun.found.position or int(begun.prefill.shares) if begun else 0,
+            granted=partial(begun.prefill.queue, waits=False) if begun else lambda: None,
             alone=self.sequential,
             distributed=self.distributed,
         )

@@ -50,8 +50,8 @@ class Job:
 
     `size` is how many tokens its prompt has and `most` how many its answer may have; `client` tells
     who asks. `kept` is how many tokens of the prompt are to be read from what is kept, once there
-    is a place for the job. `alone` says that the loop serves one job at a time, `distributed` that
-    other machines do the same steps.
+    is a place for the job; `granted` is called then. `alone` says that the loop serves one job at a
+    time, `distributed` that other machines do the same steps.
     """
 
     def __init__(
@@ -63,10 +63,12 @@ class Job:
         most: int = 0,
         client: str = "",
         kept: int = 0,
+        granted: Callable[[], None] = lambda: None,
         alone: bool = False,
         distributed: bool = False,
     ) -> None:
         self._build = build
+        self._told = granted
         self.plan = plan
         self.client = client
         self._size = size
@@ -110,8 +112,10 @@ class Job:
         return (self, *built)
 
     def grant(self) -> None:
-        """Let the serving thread read what is kept of the prompt: there is a place for the job."""
-        self._items.put(GRANTED)
+        """Tell that there is a place for the job: what is kept of its prompt is to be read."""
+        self._told()
+        if self.reads:
+            self._items.put(GRANTED)
 
     # The serving thread's side.
 
@@ -317,8 +321,7 @@ class JobQueue:
                 break
             self._granted.append(job)
             self._settle()
-            if job.reads:
-                job.grant()
+            job.grant()
 
     def _taken(self) -> list[Job]:
         """Return the jobs that have a place."""

@@ -119,10 +119,10 @@ class KVCacheStore:
 
     # The threads that serve clients.
 
-    def begin(self, ids: Sequence[int]) -> Begun:
-        """Announce the prefill of what is not kept of a prompt."""
+    def begin(self, ids: Sequence[int], client: str = "") -> Begun:
+        """Announce the prefill of what is not kept of a client's prompt."""
         store, found = _find([form.store for form in self._forms.values()], ids)
-        prefill = self._prefills.begin(found.missing)
+        prefill = self._prefills.begin(found.missing, client)
         # What another request computes just now is not lost.
         loss = None if prefill.shares else self._losses.find(ids, found.position)
         if loss is not None:

@@ -2,6 +2,7 @@
 
 Rules of this file:
 - A request waits only for requests that came before it, so no two wait for each other.
+- A request that has no place yet, for its client has all that it may have, delays no other client.
 - Whoever computes a block says when it ends, however it ends; nobody waits for one that is gone.
 """
 
@@ -20,11 +21,11 @@ class Prefills:
         self._changed = threading.Condition()
         self._owners: dict[bytes, Prefill] = {}
 
-    def begin(self, keys: Sequence[bytes]) -> Prefill:
+    def begin(self, keys: Sequence[bytes], client: str = "") -> Prefill:
         """Announce that the blocks with these keys will be computed, in this order."""
         with self._changed:
             shared = list(takewhile(self._owners.__contains__, keys))
-            prefill = Prefill(self, shared[-1] if shared else None)
+            prefill = Prefill(self, shared[-1] if shared else None, client)
             for key in keys[len(shared) :]:
                 self._owners.setdefault(key, prefill)
         return prefill
@@ -34,12 +35,16 @@ class Prefills:
         with self._changed:
             self._changed.notify_all()
 
-    def wait(self, key: bytes, timeout: float) -> bool:
-        """Return whether nobody computes this block any more, or it can be used."""
+    def wait(self, key: bytes, client: str, timeout: float) -> bool:
+        """Return whether this client need not wait for a block, since nobody computes it."""
         with self._changed:
-            return self._changed.wait_for(
-                lambda: key not in self._owners or self._has(key), timeout
-            )
+            return self._changed.wait_for(lambda: not self._comes(key, client), timeout)
+
+    def _comes(self, key: bytes, client: str) -> bool:
+        owner = self._owners.get(key)
+        if owner is None or self._has(key):
+            return False
+        return not owner.queued or owner.client == client
 
     def end(self, prefill: Prefill) -> None:
         """Take back what a prefill announced."""
@@ -52,9 +57,11 @@ class Prefills:
 class Prefill:
     """One request's part; `end` it when it has computed its blocks, or never will."""
 
-    def __init__(self, prefills: Prefills, shared: bytes | None) -> None:
+    def __init__(self, prefills: Prefills, shared: bytes | None, client: str) -> None:
         self._prefills = prefills
         self._shared = shared
+        self.client = client
+        self.queued = False
 
     @property
     def shares(self) -> bool:
@@ -63,7 +70,12 @@ class Prefill:
 
     def wait(self, timeout: float) -> bool:
         """Wait until what others compute of it is there; False if `timeout` seconds pass first."""
-        return self._shared is None or self._prefills.wait(self._shared, timeout)
+        return self._shared is None or self._prefills.wait(self._shared, self.client, timeout)
+
+    def queue(self, *, waits: bool = True) -> None:
+        """Say that the request waits for a place, or does so no longer."""
+        self.queued = waits
+        self._prefills.tell()
 
     def end(self) -> None:
         """Say that nothing more is computed."""

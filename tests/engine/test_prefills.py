@@ -47,6 +47,20 @@ def test_end_of_the_first() -> None:
     thread.join()
 
 
+def test_a_request_without_a_place() -> None:
+    """A request that waits for a place holds up nobody but its own client."""
+    prefills = Prefills(lambda _: False)
+    first = prefills.begin([A], "burst")
+    same, other = prefills.begin([A, B], "burst"), prefills.begin([A, C], "other")
+
+    assert not other.wait(AT_ONCE)
+    first.queue()
+    assert other.wait(AT_ONCE)
+    assert not same.wait(AT_ONCE)
+    first.queue(waits=False)
+    assert not other.wait(AT_ONCE)
+
+
 def test_told() -> None:
     """A waiting request hears at once that more can be used."""
     there: set[bytes] = set()
