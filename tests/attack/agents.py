@@ -117,6 +117,57 @@ def cut(scene: Scene) -> None:
         scene.think()
 
 
+def think(scene: Scene) -> None:
+    """Ask for an answer with a thought before it, half of the thoughts longer than may be."""
+    long = scene.rng.random() < 0.5
+    thought = "so " * (60 if long else 8)
+    said = words(scene.rng, 6)
+    body = one_message(f"{thought}\n[[/think]]\n\n{said}", reasoning={"max_tokens": 24})
+    response = scene.client.post("/v1/chat/completions", json=body)
+    asking.check(response)
+    message = response.json()["choices"][0]["message"]
+    thoughts, text = message.get("reasoning_content") or "", message["content"]
+    if not thought.startswith(thoughts.strip()) or len(thoughts.split()) > 24:
+        raise Wrong(response.text)
+    if not thoughts or not (text.endswith(said) if long else text == said):
+        raise Wrong(response.text)
+    scene.book.count("thoughts")
+
+
+# A schema, what is said, and whether that fits.
+FORMATS: Sequence[tuple[Mapping[str, object], str, bool]] = (
+    ({"type": "array", "items": {"type": "integer"}}, "[1, -20, 300]", True),
+    ({"enum": ["left", "right"]}, '"right"', True),
+    ({"type": "object", "properties": {"a": {"type": "string"}}}, '{"a": "b \\" c"}', True),
+    ({"type": "array", "items": {"type": "integer"}, "maxItems": 3}, "no numbers", False),
+)
+
+
+def fit(scene: Scene) -> None:
+    """Ask for an answer of a certain form, whether the model wants that or not."""
+    schema, said, fits = scene.rng.choice(FORMATS)
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    body = one_message(said, response_format=wanted, max_tokens=60)
+    response = scene.client.post("/v1/chat/completions", json=body)
+    asking.check(response)
+    choice = response.json()["choices"][0]
+    text = choice["message"]["content"]
+    if fits and json.loads(text) != json.loads(said):
+        raise Wrong(response.text)
+    if not fits and choice["finish_reason"] == "stop" and not isinstance(json.loads(text), list):
+        raise Wrong(response.text)
+    scene.book.count("answers of a form")
+
+
+def watch(scene: Scene) -> None:
+    """Look at the status page, the figures and the health, as people and collectors do."""
+    for path in ("/api/status", "/metrics", "/health", "/ui"):
+        response = scene.client.get(path)
+        if response.status_code != 200:
+            raise Wrong(f"{path}: {response.status_code} {response.text[:300]}")
+    scene.book.count("looks at the status")
+
+
 def send_slowly(scene: Scene) -> None:
     """Send the body in small pieces."""
     wanted = any_wanted(scene.rng, calls=0)
@@ -267,6 +318,9 @@ KINDS: dict[str, Play] = {
     **GOOD,
     "side requests": title,
     "cut": cut,
+    "think": think,
+    "fit": fit,
+    "watch": watch,
     "slow senders": send_slowly,
     "idle": idle,
     "leave in prefill": leave_in_prefill,

@@ -130,11 +130,12 @@ def server(
     folder: Path, environment: Mapping[str, str], *flags: str, kv_ram: int = KV_RAM
 ) -> Iterator[Live]:
     """Run the server on a scripted checkpoint, with caps so low that eviction never rests."""
-    model = write_checkpoint(folder / "model", chat_template=read_ours("qwen3_coder"))
+    template = read_ours("qwen3_5")
+    model = write_checkpoint(folder / "model", chat_template=template, thinking=True)
     command = [sys.executable, "-m", "tests.attack.odd_server", "--model-path", str(model)]
     command += ["--trust-remote-code", "--port", "0", "--kv-dir", str(folder / "kv")]
     command += ["--kv-ram-bytes", str(kv_ram), "--kv-disk-bytes", str(KV_DISK)]
-    command += ["--constrain", "off", "--context-length", str(agents.CONTEXT), *flags]
+    command += ["--reasoning", "off", "--context-length", str(agents.CONTEXT), *flags]
     with process(command, folder, {**os.environ, **environment}) as live:
         yield live
 
