@@ -18,11 +18,6 @@ import select
 import socket
 import time
 from collections.abc import Callable
-from email.errors import (
-    FirstHeaderLineIsContinuationDefect,
-    InvalidHeaderDefect,
-    MissingHeaderBodySeparatorDefect,
-)
 from email.message import Message
 from http import HTTPStatus
 from typing import Any
@@ -58,12 +53,6 @@ MAX_EMPTY_LINES = 4
 # connection that is closed on unread bytes may lose the answer.
 LINGER_SECONDS = 5.0
 LINGER_BYTES = 1 << 30
-# Lines that are no headers; the parser of Python takes what follows the last of these for a body.
-MALFORMED = (
-    FirstHeaderLineIsContinuationDefect,
-    InvalidHeaderDefect,
-    MissingHeaderBodySeparatorDefect,
-)
 _ID = re.compile(r"[\w.:-]{1,80}", re.ASCII)
 
 
@@ -188,8 +177,6 @@ class Connection(APIHandler):  # type: ignore[misc]
             if not self.request_version.startswith("HTTP/1."):
                 self.request_version = "HTTP/1.0"
                 raise BadRequest("Send HTTP/1.1.")
-            if any(isinstance(defect, MALFORMED) for defect in self.headers.defects):
-                raise BadRequest("Send each header as a line 'Name: value'.")
             if len(self.headers.get_all("Host") or ()) > 1:
                 raise BadRequest("Send one Host header.")
             if self.command not in METHODS:

@@ -315,7 +315,8 @@ class Engine(GenerationLoop):
     def _recover(self, reason: str) -> bool:
         """Bring the jobs of a failed step to their own ends; return whether to go on."""
         jobs, blamed = self._jobs.suspend()
-        self._failures = 0 if jobs and self.computes() else self._failures + 1
+        # On several machines a forward pass of one of them alone would wait for the others.
+        self._failures = 0 if jobs and (self.distributed or self.computes()) else self._failures + 1
         error = GenerationFailed(
             f"The model failed on this request: {reason}. Other requests are not affected; "
             "if it was short of memory, send a shorter prompt or fewer requests at once."
@@ -327,12 +328,11 @@ class Engine(GenerationLoop):
             return False
         if self._failures:
             time.sleep(BACK_OFF * 2 ** (self._failures - 1))
-        alone = len(jobs) == 1
         again = []
         for job in jobs:
             if job.reader is not None and job.reader.finished:
                 job.put(None)
-            elif alone:
+            elif len(jobs) == 1:
                 job.put(error)
                 self._jobs.acquit()
             elif job.retry(blamed=blamed in (None, job)):

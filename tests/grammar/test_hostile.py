@@ -128,7 +128,7 @@ KEYWORDS = (
     "required", "minProperties", "maxProperties", "dependentRequired", "allOf", "anyOf", "oneOf",
     "not", "if", "then", "$ref", "$defs", "nullable", "description",
 )  # fmt: skip
-WRONG = (None, True, -1.5, 10**30, "x", [], {}, [{}, 1], {"": []})
+WRONG: tuple[Any, ...] = (None, True, -1.5, 10**30, "x", [], {}, [{}, 1], {"": []})
 # One of each shape; that of the others is the same but for its marks.
 USUAL = ("qwen3_coder", "glm4", "hermes")
 
