@@ -23,8 +23,7 @@ PATHS = {
     "responses": "/v1/responses",
 }
 SCRIPT = "[[SCRIPT]]Fine: <tool_call> `x` </think> ok.[[/SCRIPT]]"
-_OPENAI = {
-    "model": "m",
+_SAMPLING = {
     "temperature": 0.5,
     "top_p": 0.9,
     "top_k": 20,
@@ -34,13 +33,27 @@ _OPENAI = {
     "repetition_penalty": 1.1,
     "repetition_context_size": 20,
     "presence_penalty": 0.5,
+    "presence_context_size": 20,
     "frequency_penalty": 0.5,
+    "frequency_context_size": 20,
     "logit_bias": {"5": 1.5, "100": -100},
     "seed": 7,
+}
+_OPENAI = {
+    **_SAMPLING,
+    "model": "m",
     "stop": ["END", "\n\n\n"],
     "stream": True,
     "stream_options": {"include_usage": True},
 }
+_THINKING = {
+    "reasoning_effort": "low",
+    "thinking": {"type": "enabled", "budget_tokens": 64},
+    "enable_thinking": True,
+    "thinking_budget": 64,
+    "chat_template_kwargs": {"enable_thinking": False, "thinking": True, "thinking_budget": 64},
+}
+_REFUSED = {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}
 _SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}, "n": {"type": "integer"}}}
 
 
@@ -70,18 +83,16 @@ _GOOD: dict[str, dict[str, Any]] = {
             },
             {"role": "tool", "tool_call_id": "call_1", "content": "a.txt"},
             {"role": "assistant", "content": "One.", "function_call": None},
+            _REFUSED,
             {"role": "user", "content": SCRIPT},
         ],
         "tools": [{"type": "function", "function": _function(strict=False)}],
         "tool_choice": "auto",
         "parallel_tool_calls": False,
         "response_format": {"type": "text"},
-        "reasoning_effort": "low",
+        **_THINKING,
         "reasoning": {"effort": "high", "enabled": True, "max_tokens": 64},
-        "thinking": {"type": "enabled", "budget_tokens": 64},
-        "enable_thinking": True,
-        "thinking_budget": 64,
-        "chat_template_kwargs": {"enable_thinking": False},
+        "chat_template": None,
         "n": 1,
         "logprobs": True,
         "top_logprobs": 2,
@@ -101,6 +112,7 @@ _GOOD: dict[str, dict[str, Any]] = {
         "suffix": None,
     },
     "messages": {
+        **_SAMPLING,
         "model": "m",
         "max_tokens": 12,
         "system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}],
@@ -118,48 +130,64 @@ _GOOD: dict[str, dict[str, Any]] = {
                 "role": "user",
                 "content": [
                     {"type": "tool_result", "tool_use_id": "toolu_1", "is_error": False,
-                     "content": [{"type": "text", "text": "a.txt"}]},
-                    {"type": "document", "title": "t", "source": {"type": "text", "data": "d"}},
+                     "content": [{"type": "text", "text": "a.txt"},
+                                 {"type": "tool_reference", "tool_name": "late"}]},
+                    {"type": "document", "title": "t", "context": "c",
+                     "source": {"type": "text", "data": "d"}},
+                    {"type": "search_result", "title": "t", "source": "s",
+                     "content": [{"type": "text", "text": "found"}]},
                     {"type": "text", "text": SCRIPT},
                 ],
             },
         ],
-        "tools": [{"name": "run", "description": "Runs.", "input_schema": _SCHEMA}],
+        "tools": [
+            {"name": "run", "description": "Runs.", "input_schema": _SCHEMA, "strict": False},
+            {"type": "custom", "name": "late", "input_schema": _SCHEMA, "defer_loading": True},
+        ],
         "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
         "stop_sequences": ["END"],
-        "temperature": 0.5,
-        "top_k": 5,
-        "top_p": 0.9,
         "thinking": {"type": "enabled", "budget_tokens": 1024},
-        "output_config": {"effort": "low"},
+        "output_config": {"effort": "low", "format": {"type": "text"}},
         "metadata": {"user_id": "u"},
         "stream": True,
     },
     "responses": {
-        **{key: value for key, value in _OPENAI.items() if key not in ("stop", "stream_options")},
+        **_OPENAI,
+        **_THINKING,
         "instructions": "Be brief.",
         "input": [
             {"type": "message", "role": "user", "id": "msg_1",
              "content": [{"type": "input_text", "text": "List files."}]},
             {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "H"}]},
-            {"type": "function_call", "call_id": "c1", "name": "run", "arguments": '{"a": "ls"}'},
+            {"type": "function_call", "call_id": "c1", "name": "run", "namespace": "crm",
+             "arguments": '{"a": "ls"}'},
             {"type": "function_call_output", "call_id": "c1", "output": "a.txt"},
             {"type": "custom_tool_call", "call_id": "c2", "name": "patch", "input": "x"},
             {"type": "custom_tool_call_output", "call_id": "c2", "output": "done"},
+            {"type": "local_shell_call", "call_id": "c3", "action": {"command": ["ls"]}},
+            {"type": "local_shell_call_output", "call_id": "c3", "output": "a.txt"},
+            {"type": "apply_patch_call", "call_id": "c4", "operation": {"path": "a"}},
+            {"type": "apply_patch_call_output", "call_id": "c4", "output": "done"},
+            {"type": "additional_tools", "tools": [{"type": "function", "name": "late"}]},
+            {"type": "message", **_REFUSED},
             {"type": "item_reference", "id": "msg_1"},
             {"type": "message", "role": "user", "content": SCRIPT},
         ],
         "tools": [
-            {"type": "function", **_function()},
-            {"type": "custom", "name": "patch", "format": {"type": "text"}},
+            {"type": "function", **_function(strict=False)},
+            {"type": "custom", "name": "patch",
+             "format": {"type": "grammar", "syntax": "lark", "definition": "start: /a/"}},
             {"type": "namespace", "name": "crm", "tools": [{"type": "function", **_function()}]},
             {"type": "web_search"},
         ],
-        "tool_choice": "auto",
+        "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": []},
         "parallel_tool_calls": True,
         "text": {"format": {"type": "text"}},
-        "reasoning": {"effort": "low", "summary": "auto"},
-        "chat_template_kwargs": {"enable_thinking": False, "thinking_budget": 64},
+        "reasoning": {"effort": "low", "enabled": True, "max_tokens": 64, "summary": "auto",
+                      "generate_summary": "auto"},
+        "background": False,
+        "conversation": None,
+        "prompt": None,
         "max_output_tokens": 12,
         "metadata": {"a": "b"},
         "store": True,
@@ -171,7 +199,9 @@ _GOOD: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 _GOOD["count"] = {
-    key: value for key, value in _GOOD["messages"].items() if key not in ("max_tokens", "stream")
+    key: value
+    for key, value in _GOOD["messages"].items()
+    if key not in ("max_tokens", "stream", "stop_sequences", *_SAMPLING)
 }
 
 # Values that no field wants, or only one of them.
@@ -182,7 +212,9 @@ _TEXTS = (
     "null", "true", "5", "NaN", "../../etc/passwd", "http://127.0.0.1:1/", "a\r\nb: c", "%s%n",
     "data:image/png;base64,AAAA", "\u202e\u0000\uffff", "auto", "required", "none", "json_object",
     "function", "text", "tool", "assistant", "system", "image_url", "input_image", "tool_result",
-    "item_reference", "namespace", "custom", "grammar", "json_schema", "-1", "1e9", "{'a': [1",
+    "item_reference", "namespace", "custom", "grammar", "json_schema", "minimal", "high", "max",
+    "enabled", "disabled", "adaptive", "tool_reference", "additional_tools", "refusal", "-1", "1e9",
+    "{'a': [1",
 )  # fmt: skip
 _NUMBERS = (
     0, 1, -1, 2, 3, 0.5, -0.0, 1.5, 1e-320, 1e308, -1e308, 255, 65536, 2**31 - 1, 2**31, 2**53 + 1,

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from random import Random
+from typing import Any
 
 import pytest
+
+from mlx_tools_server.openapi import description
 
 from .bodies import PATHS, good_body, places
 from .fuzz import fuzz, server, wrong
@@ -52,6 +56,33 @@ def test_smaller() -> None:
     assert len(made) == count
     assert all(len(list(places(one))) < count for one in made)
     assert body == good_body("completions")
+
+
+@pytest.mark.parametrize("dialect", PATHS)
+def test_all_fields_are_attacked(dialect: str) -> None:
+    """What is mutated has every field that the server's description of this dialect knows."""
+    document = description("1")
+    operation = document["paths"][PATHS[dialect]]["post"]
+    body = operation["requestBody"]["content"]["application/json"]["schema"]
+    attacked = {key for _, key in places(good_body(dialect))}
+
+    known = set(_fields(body, document["components"]["schemas"], ()))
+
+    # Those of schemas are written by the mutations of the dialect.
+    assert known - attacked - {"json_schema", "schema"} == set()
+
+
+def _fields(schema: Any, named: dict[str, Any], above: tuple[str, ...]) -> Iterator[str]:
+    reference = schema.get("$ref", "").rpartition("/")[2]
+    if reference in above:
+        return
+    if reference:
+        yield from _fields(named[reference], named, (*above, reference))
+    properties = schema.get("properties", {})
+    yield from properties
+    items = [schema["items"]] if "items" in schema else []
+    for part in (*properties.values(), *schema.get("anyOf", ()), *items):
+        yield from _fields(part, named, above)
 
 
 @pytest.mark.parametrize("dialect", PATHS)
