@@ -283,7 +283,7 @@ class Connection(APIHandler):  # type: ignore[misc]
         if status_code == HTTPStatus.SERVICE_UNAVAILABLE:
             self.send_header("Retry-After", "5")
         if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            self.send_header("Allow", ", ".join(METHODS))
+            self._about.setdefault("Allow", ", ".join(METHODS))
         if self.close_connection:
             self.send_header("Connection", "close")
         self._set_about_headers()

@@ -76,7 +76,9 @@ ROUTES = (
     ("DELETE", "/responses/([^/]+)", "_handle_forgotten"),
     ("GET", "/responses/([^/]+)/input_items", "_handle_stored_items"),
 )
-KNOWN = ", ".join(f"/v1{path}" for _, path, _ in ROUTES if "(" not in path)
+KNOWN = ", ".join(
+    f"/v1{path}" for _, paths, _ in ROUTES if "(" not in paths for path in paths.split("|")
+)
 
 
 class ToolsHandler(About):
@@ -119,7 +121,10 @@ class ToolsHandler(About):
             if method == wanted:
                 self._route_label = name.strip("_").removeprefix("handle_")
                 return partial(getattr(self, name), *arguments)
-        raise MethodNotAllowed(f"Use {found[0][0]} for {place or '/'}.")
+        methods = [wanted for wanted, _, _ in found]
+        heads = ["HEAD"] if "GET" in methods else []
+        self._about["Allow"] = ", ".join([*methods, *heads, "OPTIONS"])
+        raise MethodNotAllowed(f"Use {' or '.join(methods)} for {place or '/'}.")
 
     # Dialects.
 

@@ -145,9 +145,23 @@ def test_routes(live: Live) -> None:
     assert live.client.head("/health").headers["content-length"] != "0"
     assert live.post("/chat/completions?beta=true", OK).status_code == 200
     assert get("/v1/nothing").status_code == 404
+    assert ", /v1/readyz, " in get("/v1/nothing").json()["error"]["message"]
     assert "/v1/chat/completions" in get("/v1/nothing").json()["error"]["message"]
     assert get(CHAT).status_code == 405
     assert live.client.post("/health", json={}).status_code == 405
+
+
+ALLOWED = {CHAT: "POST, OPTIONS", "/health": "GET, HEAD, OPTIONS",
+           "/v1/responses/x": "GET, DELETE, HEAD, OPTIONS"}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ALLOWED)
+def test_allowed_methods(path: str, live: Live) -> None:
+    """Another method is told which ones a path answers."""
+    response = live.client.request("DELETE" if path != "/v1/responses/x" else "POST", path)
+
+    assert response.status_code == 405
+    assert response.headers["allow"] == ALLOWED[path]
 
 
 def test_body_in_chunks(live: Live) -> None:
