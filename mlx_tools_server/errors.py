@@ -61,11 +61,11 @@ class ContextOverflow(BadRequest):
     reason = "This model's maximum context length is {limit} tokens"
     remedy = "a larger --context-length if the model allows it"
 
-    def __init__(self, prompt_tokens: int, limit: int) -> None:
+    def __init__(self, prompt_tokens: int, limit: int, *, param: str = "messages") -> None:
         super().__init__(
             f"{self.reason.format(limit=limit)}, but the prompt has {prompt_tokens} tokens. "
-            f"Shorten the messages, or start the server with {self.remedy}.",
-            param="messages",
+            f"Shorten the {param}, or start the server with {self.remedy}.",
+            param=param,
         )
         self.prompt_tokens = prompt_tokens
         self.limit = limit

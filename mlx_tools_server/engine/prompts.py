@@ -120,7 +120,7 @@ class Prompts:
         prompt, model = request.prompt, self._model
         if isinstance(prompt, str):
             if excess := model.encoder.excess([prompt], self._limit):
-                raise self._overflow(excess)
+                raise self._overflow(excess, "prompt")
             ids = model.encoder.encode_raw(prompt)
         else:
             ids = list(prompt)
@@ -144,11 +144,11 @@ class Prompts:
                 texts += [text for text in call.arguments.values() if isinstance(text, str)]
         return self._model.encoder.excess(texts, self._limit)
 
-    def _overflow(self, size: int) -> ContextOverflow:
+    def _overflow(self, size: int, param: str = "messages") -> ContextOverflow:
         length = self._model.context_length
         if self._room is not None and (length is None or self._room < length):
-            return MemoryOverflow(size, self._room)
-        return ContextOverflow(size, self._limit)
+            return MemoryOverflow(size, self._room, param=param)
+        return ContextOverflow(size, self._limit, param=param)
 
     def _rendered(self, request: ChatRequest) -> list[Piece]:
         return self._render(request, request.messages)
@@ -195,7 +195,7 @@ class Prompts:
                 param="logit_bias",
             )
         if size >= self._limit:
-            raise self._overflow(size)
+            raise self._overflow(size, "prompt" if spec.raw else "messages")
         left = self._limit - size
         most = min(options.max_tokens or self._most or left, left)
         return Prompt(tuple(ids), replace(spec, max_tokens=most, runaway=self._runaway))

@@ -134,6 +134,16 @@ def test_prompt_over_the_context(live: Live) -> None:
         assert "8192 tokens" in response.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("prompt", ["word " * 9000, [5] * 9000], ids=["text", "tokens"])
+def test_raw_prompt_over_the_context(prompt: Any, live: Live) -> None:
+    """A raw prompt that does not fit is told so by its own name."""
+    error = live.post("/v1/completions", {"model": "m", "prompt": prompt}).json()["error"]
+
+    assert error["code"] == "context_length_exceeded"
+    assert error["param"] == "prompt"
+    assert "Shorten the prompt" in error["message"]
+
+
 def test_routes(live: Live) -> None:
     """Routes answer with and without /v1, a query or a last slash; others say what there is."""
     get = live.client.get
