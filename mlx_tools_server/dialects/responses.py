@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, TypeAlias
 
 from ..errors import BadRequest
@@ -48,6 +49,8 @@ RESULTS = frozenset(f"{call}_output" for call in CALLS)
 MAX_RECALLED = 100
 # The most characters of `metadata`, written as JSON; responses repeat it in three events.
 MAX_METADATA = 16_384
+# Where errors say that the items of an earlier response stand.
+_EARLIER = repeat("previous_response_id")
 UNSUPPORTED: Mapping[str, str] = {
     "background": "background is not supported: this server answers while the client waits.",
     "conversation": "conversation is not supported. Send the items, or previous_response_id.",
@@ -90,7 +93,8 @@ def parse(body: Fields, defaults: Sampling, recall: Recall) -> ResponsesRequest:
     parent = body.name("previous_response_id", None)
     earlier = _earlier(parent, recall)
     items = _items(body, earlier, recall)
-    listed = [*body.objects("tools", ()), *_late_tools((*earlier, *items))]
+    listed = [*body.objects("tools", ()), *_late_tools(map(Fields, earlier, _EARLIER))]
+    listed += _late_tools(Fields(item, f"input[{index}]") for index, item in enumerate(items))
     tools = {tool.name: (tool, origin) for tool, origin in _tools(listed)}
     check_tools(tools)
     options = read_options(
@@ -222,8 +226,8 @@ def _answer_id(item_id: str) -> str:
 
 def _messages(body: Fields, earlier: Sequence[Item], items: Sequence[Item]) -> tuple[Message, ...]:
     reader = _Reader()
-    for item in earlier:
-        reader.read(Fields(item, "previous_response_id"))
+    for fields in map(Fields, earlier, _EARLIER):
+        reader.read(fields)
     for index, item in enumerate(items):
         reader.read(Fields(item, f"input[{index}]"))
     reader.end_answer()
@@ -322,11 +326,11 @@ def _call_id(item: Fields) -> str:
     return call_id
 
 
-def _late_tools(items: Iterable[Item]) -> Iterator[Fields]:
+def _late_tools(items: Iterable[Fields]) -> Iterator[Fields]:
     """Yield the tools that come as an item, as Codex sends them for some models."""
     for item in items:
-        if item.get("type") == "additional_tools":
-            yield from Fields(item, "input").objects("tools", ())
+        if item.raw("type") == "additional_tools":
+            yield from item.objects("tools", ())
 
 
 def _tools(listed: Iterable[Fields], namespace: str = "") -> Iterator[tuple[ToolSpec, Origin]]:

@@ -121,6 +121,14 @@ BAD_TOOLS: dict[str, tuple[Any, str]] = {
 }  # fmt: skip
 
 
+def test_bad_tools_of_an_item() -> None:
+    """A bad tool that comes as an item is named by its place in the input."""
+    item = {"type": "additional_tools", "tools": [{"type": "function", "name": 5}]}
+    hello = {"role": "user", "content": "hi"}
+
+    assert refused(input=[hello, item]).param == "input[1].tools[0].name"
+
+
 @pytest.mark.parametrize("name", BAD_TOOLS)
 def test_bad_tools(name: str) -> None:
     """What is no tool is named by its whole path."""
