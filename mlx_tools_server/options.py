@@ -101,8 +101,8 @@ def _template(raw: Any) -> str:
 
 def _keys(raw: Any) -> tuple[str, ...]:
     """The keys that a file holds, one a line; empty lines and those that begin with # are none."""
-    lines = Path(expand_user(raw)).read_text(encoding="utf-8").splitlines()
-    keys = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+    lines = map(str.strip, Path(expand_user(raw)).read_text(encoding="utf-8").splitlines())
+    keys = tuple(line for line in lines if line and not line.startswith("#"))
     if not keys or not all(map(_printable, keys)):
         raise ValueError(raw)
     return keys

@@ -301,7 +301,7 @@ def test_bind_with_key() -> None:
 def test_several_keys(tmp_path: Path) -> None:
     """Keys come from a file too, one a line, and are shown nowhere."""
     path = tmp_path / "keys"
-    path.write_text("# laptop\nk3y-one\n\n  k3y-two  \n")
+    path.write_text("# laptop\nk3y-one\n\n  k3y-two  \n  #k3y-old\n")
     config = load_config(
         ["--demo", "--host", "0.0.0.0", "--api-key-file", str(path)], {"MLX_TOOLS_API_KEY": "third"}
     )
