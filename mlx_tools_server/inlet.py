@@ -68,8 +68,9 @@ class HeaderLines:
         line = self._stream.readline(limit)
         # The email parser would end the headers here, or begin another at a lone CR.
         if line.strip(b"\r\n") and line.endswith(b"\n") and not _HEADER.fullmatch(line):
+            shown = line[:40].rstrip().decode("latin-1")
             raise BadRequest(
-                f"The header line {line[:40].decode('latin-1')!r} is malformed. Send a name, a "
+                f"The header line {shown!r} is malformed. Send a name, a "
                 "colon and a value in one line, without a space before the colon."
             )
         return line
