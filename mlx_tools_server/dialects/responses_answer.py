@@ -32,7 +32,7 @@ from ..events import (
     Started,
     Usage,
 )
-from .base import KEEPALIVE, ended, named_sse
+from .base import ended, named_sse
 from .responses import Item, Origin, ResponsesRequest, item_id
 
 # Keeps a response: its id, that of the one before it, its own items (input, then output), its body.
@@ -144,8 +144,8 @@ class ResponsesEncoder:
                 return []
 
     def keepalive(self) -> bytes:
-        """Return a comment, which clients skip."""
-        return KEEPALIVE
+        """Return an event that tells nothing new: Codex doesn't count comments as signs of life."""
+        return self._event("response.in_progress", response=self._body("in_progress", self._output))
 
     def whole(self, answer: Answer) -> dict[str, Any]:
         """Return the whole answer as one body."""

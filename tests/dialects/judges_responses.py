@@ -73,6 +73,8 @@ class Reader:
         assert last["type"] == f"response.{self.ended['status']}"
 
     def _read(self, event: dict[str, Any]) -> None:
+        if event["type"] == "response.in_progress":  # a sign of life
+            return
         kind, _, step = event["type"].rpartition(".")
         if event["type"] == "response.output_item.added":
             self._leave()

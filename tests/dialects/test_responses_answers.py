@@ -126,6 +126,19 @@ def test_a_stream_never_just_ends(recording: Recording, data: st.DataObject) -> 
     assert told.ended["output"] == told.items
 
 
+@pytest.mark.parametrize("name", [name for name in RECORDINGS if name.startswith("responses/")])
+def test_signs_of_life_disturb_no_client(name: str) -> None:
+    """What is sent in silence may stand between any two events."""
+    recording, encoder = RECORDINGS[name], RECORDINGS[name].encoder
+    *events, last = recording.events
+
+    pieces = [piece for event in events for piece in (*encoder.encode(event), encoder.keepalive())]
+    stream = b"".join([*pieces, *encoder.encode(last)])
+
+    judge_response_stream(stream)
+    assert Reader(events_of(stream)).items == streamed(recording).items
+
+
 def test_a_long_argument_leaves_in_pieces() -> None:
     """Each piece of an argument is told at once, for functions and for custom tools."""
     pieces = ['{"input": "', *(f"{number} " for number in range(500)), '"}']
