@@ -170,7 +170,9 @@ def _signals() -> Iterator[threading.Event]:
             os._exit(128 + number)
         stop.set()
 
-    kinds = (signal.SIGTERM, signal.SIGINT)
+    kinds = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup wants it ignored
+        kinds.append(signal.SIGHUP)
     before = {kind: signal.signal(kind, ask) for kind in kinds}
     try:
         yield stop

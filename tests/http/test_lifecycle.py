@@ -95,7 +95,10 @@ def test_stopping_while_the_model_loads(tmp_path: Path) -> None:
     assert not socket.exists()
 
 
-def test_drain(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "kind", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)]
+)
+def test_drain(kind: signal.Signals, tmp_path: Path) -> None:
     """A server that is asked to stop gives the answers it has begun, and takes no others."""
     with serve(tmp_path, step_delay=0.02) as live, ThreadPoolExecutor(2) as pool:
         whole = pool.submit(live.chat, WORDS)
@@ -103,7 +106,7 @@ def test_drain(tmp_path: Path) -> None:
         kept = live.client
         assert kept.get("/health").status_code == 200
         live.wait_busy(2)
-        live.process.send_signal(signal.SIGTERM)
+        live.process.send_signal(kind)
         time.sleep(0.3)
         refused = kept.post("/v1/chat/completions", json=live.body("late"))
 
