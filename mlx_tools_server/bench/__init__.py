@@ -12,9 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
+from .. import scratch
 from ..config import PROG
 from ..errors import StartupError
 from ..options import near
+from ..places import cache_folder
 
 # The module and the function of each, and what it measures.
 BENCHMARKS: Mapping[str, tuple[str, str, str]] = {
@@ -40,6 +42,7 @@ def run(arguments: Sequence[str]) -> int:
         remedy = near(name, BENCHMARKS) or f"There are: {', '.join(BENCHMARKS)}."
         raise StartupError(f"Unknown benchmark: {name}", remedy)
     module, function, _ = BENCHMARKS[name]
+    scratch.set_up(cache_folder())
     # Some load mlx, which takes a while.
     measure = getattr(import_module(f".{module}", __package__), function)
     measure(arguments[1:], f"{PROG} bench {name}")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from itertools import chain, count
 from typing import Literal
 
 from ..jsontext import dumps, loads
@@ -282,5 +283,6 @@ def _constant(text: str) -> bool:
 
 
 def _unnamed(parameters: Parameters, seen: set[str]) -> str:
-    """Return the parameter that an argument without a name is for."""
-    return next((name for name in parameters.declared if name not in seen), "")
+    """Return the parameter that an argument without a name is for, or a name of its own."""
+    places = (f"argument_{place}" for place in count(len(seen) + 1))
+    return next(name for name in chain(parameters.declared, places) if name not in seen)

@@ -31,6 +31,13 @@ CASES = {
         wrapped("[zz(a=(x=1, y: 2), b=(3, 4))]"),
         calls=[("zz", {"a": ["x=1", "y: 2"], "b": [3, 4]})],
     ),
+    "more values than parameters": Said(
+        wrapped("[run_cmd('ls', 1, [2]), zz(3, 4)]"),
+        calls=[
+            ("run_cmd", {"cmd": "ls", "argument_2": 1, "argument_3": [2]}),
+            ("zz", {"argument_1": 3, "argument_2": 4}),
+        ],
+    ),
     "calls of JSON": Said(wrapped('[{"name": "run_cmd", "arguments": {"cmd": "ls"}}]'), calls=[LS]),
     "a word about the token": Said(
         "It begins with <|tool_call_start|>.", "It begins with <|tool_call_start|>."
