@@ -46,7 +46,9 @@ def gemma_arguments(arguments: Mapping[str, Any]) -> str:
 
 
 def _gemma_notation(quote: str) -> Notation:
-    return Notation("Gemma", quotes=(quote, '"', "'"), plain=(quote,), raw=(quote,), bare=True)
+    return Notation(
+        "Gemma", quotes=(quote, '"', "'"), plain=(quote,), raw=(quote,), bare=True, wordy=True
+    )
 
 
 HERMES = Form(

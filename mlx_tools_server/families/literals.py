@@ -18,7 +18,7 @@ from typing import Literal
 from ..jsontext import dumps, loads
 from ..schema import MAX_NESTING, Parameters, ValueType
 from .arguments import Arguments
-from .notations import Notation
+from .notations import PYTHON, Notation
 from .quoted import Quoted
 from .tape import Steps, Tape
 
@@ -179,7 +179,8 @@ class Literals(Quoted):
         if closer == "]" or (closer == ")" and not top):
             return "" if (yield from self._begins_value()) else None
         tape = self._tape
-        offset, name, good = yield from self._name_at(0)
+        ends = (PYTHON if closer == ")" else self._notation).name_end
+        offset, name, good = yield from self._name_at(0, ends)
         behind = yield from tape.space(offset)
         found = yield from tape.literal(behind, (":", "=") if closer == ")" else (":",))
         quoted = closer == "}" and offset and not found and bool((yield from self._quote(0)))

@@ -18,7 +18,8 @@ from .tape import MAX_NAME, Steps, Tape
 # The name of a member in quotes is no longer than this.
 MAX_KEY = 4096
 
-_NO_NAME = re.compile(r"[\s:=,{}\[\]()\"'<]")
+# In code that is quoted, names are words in any notation.
+_WORD = PYTHON.name_end
 _BACKSLASH = re.compile(r"\\")
 # What Python writes before the quote of some strings.
 _PREFIXES = tuple(f"{prefix}{quote}" for prefix in "rRuUbBfF" for quote in "\"'")
@@ -140,20 +141,20 @@ class Quoted:
         offset = yield from tape.space(offset)
         if (yield from tape.literal(offset, (closer,))) or (yield from tape.at_end(offset)):
             return True
-        end, _, _ = yield from self._name_at(offset)
+        end, _, _ = yield from self._name_at(offset, _WORD)
         colon = yield from tape.space(end)
         return end > 0 and bool((yield from tape.literal(colon, (":",))))
 
-    def _name_at(self, offset: int) -> Steps[tuple[int, str, bool]]:
+    def _name_at(self, offset: int, ends: re.Pattern[str]) -> Steps[tuple[int, str, bool]]:
         """Return the offset behind the name of a member, the name, and whether it is well written.
 
-        The offset is 0 where no name stands.
+        `ends` is what ends one without quotes. The offset is 0 where no name stands.
         """
         tape, notation = self._tape, self._notation
         quote = yield from self._quote(offset)
         if not quote:
-            end = max((yield from tape.find(offset, _NO_NAME, MAX_NAME)), 0)
-            return end if end > offset else 0, tape.peek(offset, end), notation.bare
+            end = max((yield from tape.find(offset, ends, MAX_NAME)), 0)
+            return end if end > offset else 0, tape.peek(offset, end).rstrip(), notation.bare
         raw = quote in notation.raw
         ends = re.compile(rf"[{re.escape(quote[0])}{'' if raw else re.escape(chr(92))}\n]")
         begin = at = offset + len(quote)

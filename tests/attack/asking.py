@@ -123,9 +123,9 @@ class Talk(ABC):
         self.pending: list[str] = []
         self.begin()
 
-    def say(self, wanted: Wanted, *, stream: bool) -> None:
-        """Let the model say what is wanted, with the whole conversation before it."""
-        body = self.ask(scripted(wanted.script))
+    def say(self, wanted: Wanted, *, stream: bool, script: str = "") -> None:
+        """Let the model say what is wanted, by a script, with the whole conversation before it."""
+        body = self.ask(scripted(script or wanted.script))
         response = self.client.post(self.path, json={**body, "stream": stream})
         check(response)
         told = self.heard(_spoken(response.content)) if stream else self.read(response.json())

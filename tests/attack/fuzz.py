@@ -1,6 +1,7 @@
 """Send thousands of hostile requests to a server of our own, and see that nothing suffers.
 
     python -m tests.attack.fuzz --count 10000 --seed 1
+    python -m tests.attack.fuzz --count 300 --family all
 
 Each request follows from the seed and its number alone; `--only NUMBER` sends one of them again.
 What is wrong with an answer is said at the end, with the smallest body that still shows it.
@@ -28,7 +29,9 @@ from typing import Any
 
 import httpx
 
+from tests.http.folders import serve_folder
 from tests.http.live import Live, serve
+from tests.http.voices import VOICES, Speaker
 
 from . import asking
 from .hostile import Hostile, attack, smaller
@@ -142,14 +145,17 @@ def _judged_error(said: Any, dialect: str) -> str:
     return ""
 
 
-def check_good(url: str, rng: Random) -> str:
+def check_good(url: str, rng: Random, speaker: Speaker | None = None) -> str:
     """Ask a right question in each dialect; return what is wrong with an answer."""
     with httpx.Client(base_url=url, timeout=LIMIT) as client:
         for name, kind in asking.TALKS.items():
             wanted = asking.any_wanted(rng, calls=1 if kind.has_tools else 0)
             try:
                 talk = kind(client, "Be brief.", rng)
-                talk.say(wanted, stream=rng.random() < 0.5)
+                script = ""
+                if speaker is not None and kind.has_tools:
+                    script = speaker.script(*wanted.calls, text=wanted.text)
+                talk.say(wanted, stream=rng.random() < 0.5, script=script)
                 talk.leave()
             except asking.Refused:
                 continue
@@ -159,7 +165,7 @@ def check_good(url: str, rng: Random) -> str:
     return "" if health["status"] == "ok" else f"health says {health}"
 
 
-def fuzz(live: Live, seed: int, numbers: range) -> Seen:
+def fuzz(live: Live, seed: int, numbers: range, speaker: Speaker | None = None) -> Seen:
     """Send all these requests over several connections at once."""
     seen = Seen(memory=[resident(live.process.pid)])
     waiting = iter(numbers)
@@ -176,7 +182,7 @@ def fuzz(live: Live, seed: int, numbers: range) -> Seen:
                 seen.statuses[status] += 1
                 seen.slowest = max(seen.slowest, (took, number))
             if number % EVERY == EVERY - 1:
-                problem = problem or check_good(live.url, Random(f"good {seed}:{number}"))
+                problem = problem or check_good(live.url, Random(f"good {seed}:{number}"), speaker)
                 with seen.lock:
                     seen.good += len(asking.TALKS)
                 _say_where(seen)
@@ -189,7 +195,7 @@ def fuzz(live: Live, seed: int, numbers: range) -> Seen:
 
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         list(pool.map(work, range(CONNECTIONS)))
-    _at_the_end(live, seen)
+    _at_the_end(live, seen, speaker)
     return seen
 
 
@@ -204,14 +210,14 @@ def _next(waiting: Iterator[int], lock: threading.Lock) -> int | None:
         return next(waiting, None)
 
 
-def _at_the_end(live: Live, seen: Seen) -> None:
+def _at_the_end(live: Live, seen: Seen, speaker: Speaker | None) -> None:
     if live.process.poll() is not None:
         seen.wrongs.append((-1, f"the server has ended: {live.log.read_text()[-1000:]}"))
         seen.memory.append(0)
         return
     if not live.wait_idle(LIMIT):
         seen.wrongs.append((-1, f"the server does not become idle: {live.health()}"))
-    if problem := check_good(live.url, Random(0)):
+    if problem := check_good(live.url, Random(0), speaker):
         seen.wrongs.append((-1, problem))
     log = live.log.read_text()
     if "Traceback" in log:
@@ -241,10 +247,30 @@ def smallest(url: str, hostile: Hostile) -> Hostile:
 
 
 @contextmanager
-def server() -> Iterator[Live]:
-    """Serve the scripted model as the attack wants it."""
-    with tempfile.TemporaryDirectory() as folder, serve(Path(folder), *FLAGS) as live:
-        yield live
+def server(speaker: Speaker | None = None) -> Iterator[Live]:
+    """Serve a scripted model as the attack wants it; a speaker's is of another family."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if speaker is None:
+            served = serve(folder, *FLAGS)
+        else:
+            served = serve_folder(speaker.checkpoint(folder / "model"), *FLAGS)
+        with served as live:
+            yield live
+
+
+def _attack(seed: int, numbers: range, speaker: Speaker | None) -> bool:
+    """Attack one server, and say what came of it; return whether nothing is wrong."""
+    with server(speaker) as live:
+        start = time.monotonic()
+        seen = fuzz(live, seed, numbers, speaker)
+        what = f"{speaker.family.name}, " if speaker else ""
+        print(f"{what}seed {seed}, {time.monotonic() - start:.0f} s\n{seen.told()}", flush=True)
+        first = next((number for number, _ in seen.wrongs if number >= 0), None)
+        if first is not None and live.process.poll() is None:
+            found = smallest(live.url, attack(seed, first))
+            print(f"The smallest like number {first}:\n{found.data[:3000]!r}")
+    return not seen.wrongs
 
 
 def main() -> int:
@@ -253,20 +279,16 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", type=int, help="send the request of this number alone")
+    parser.add_argument("--family", choices=[*VOICES, "all"], help="one that the model speaks as")
     options = parser.parse_args()
     numbers = range(options.count)
     if options.only is not None:
         numbers = range(options.only, options.only + 1)
         print(attack(options.seed, options.only).data[:2000].decode("utf-8", "replace"))
-    with server() as live:
-        start = time.monotonic()
-        seen = fuzz(live, options.seed, numbers)
-        print(f"seed {options.seed}, {time.monotonic() - start:.0f} s\n{seen.told()}", flush=True)
-        first = next((number for number, _ in seen.wrongs if number >= 0), None)
-        if first is not None and live.process.poll() is None:
-            found = smallest(live.url, attack(options.seed, first))
-            print(f"The smallest like number {first}:\n{found.data[:3000]!r}")
-    return 1 if seen.wrongs else 0
+    names = VOICES if options.family == "all" else filter(None, [options.family])
+    speakers: list[Speaker | None] = [Speaker(name) for name in names]
+    failed = [one for one in speakers or [None] if not _attack(options.seed, numbers, one)]
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -58,6 +58,29 @@ def accepts(family: Family, text: str, **options: Any) -> bool:
     return world_of(family.name).accepts(grammar_of(family, **options).whole, text)
 
 
+ODD = ToolSpec(
+    "Grep",
+    parameters={
+        "type": "object",
+        "properties": {"-n": {"type": "boolean"}, "a.b": {"type": "string"}, "o": {}},
+        "required": ["-n"],
+    },
+)
+
+
+@pytest.mark.parametrize("family", ROWS)
+def test_odd_names(family: Family) -> None:
+    """Names need not be those of Python's variables, within values neither."""
+    grammar = family.grammar([ODD], world_of(family.name).grammars)
+    assert isinstance(grammar, CallGrammar)
+    # Python's own spelling of a nested object is no JSON.
+    nested = "" if family.name in ("lfm2", "llama4") else {"max width": 1, "f(x)": [2], "-": "x"}
+    call = family.shape.write("Grep", {"-n": True, "a.b": "x", "o": nested})
+
+    assert world_of(family.name).accepts(grammar.whole, call)
+    assert not world_of(family.name).accepts(grammar.whole, family.shape.write("Grep", {"a.b": ""}))
+
+
 # Arguments, and whether a call of Read may have them.
 ARGUMENTS: dict[str, tuple[dict[str, Any], bool]] = {
     "all": (GOOD, True),

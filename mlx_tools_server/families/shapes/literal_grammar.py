@@ -9,6 +9,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -18,7 +19,7 @@ from ...grammar.lark import Note, Rules, literal
 from ...grammar.nodes import Engine, Patient, fitting, json_value
 from ...jsontext import dumps
 from ...messages import ToolSpec
-from ...schema import Kinds, Parameters
+from ...schema import KINDS, Kinds, Parameters
 from .call_grammar import BITS, CallGrammar, names_of
 from .literal_form import Form
 
@@ -59,7 +60,8 @@ def calls(
     quote = next(iter(form.notation.raw), "")
     if quote and quote not in controls.ids:
         return None  # then nothing tells where a string ends
-    writer = _Arguments(rules, Patient(engine, patience=not loose), controls.token(quote))
+    name_of = form.notation.bare_name
+    writer = _Arguments(rules, Patient(engine, patience=not loose), controls.token(quote), name_of)
     write = {"Python": writer.keywords, "Gemma": writer.members}.get(
         form.notation.name, writer.object
     )
@@ -112,11 +114,15 @@ def _strings(node: Any, kinds: Kinds | None, quote: str, text: str) -> list[str]
 
 
 class _Arguments:
-    """Writes the arguments of a tool; `notes` grow with what of its schema they don't ensure."""
+    """Writes the arguments of a tool; `notes` grow with what of its schema they don't ensure.
 
-    def __init__(self, rules: Rules, engine: Patient, quote: str) -> None:
+    `name` is the regular expression of names without quotes.
+    """
+
+    def __init__(self, rules: Rules, engine: Patient, quote: str, name: str) -> None:
         self.engine = engine
         self._quote = quote
+        self._name = name
         self._has_any = False
         self.notes: list[Note] = []
         self._rules = rules
@@ -162,7 +168,7 @@ class _Arguments:
         ]
         for i, name in enumerate(names_of(known)):
             required = name in known.required
-            if i >= BITS or not name.isidentifier():
+            if i >= BITS or not re.fullmatch(self._name, name):
                 self.notes.append(Note("required" if required else "properties", tool.name))
                 continue
             kinds = known.type_of(name).kinds if name in known.declared else None
@@ -175,8 +181,9 @@ class _Arguments:
         self, node: Any, root: Mapping[str, Any], kinds: Kinds | None, where: str
     ) -> list[str]:
         """Return the ways to write a value: as JSON, and as Python has it."""
-        words = [dumps(word) for kind in sorted(kinds or ()) for word in _WORDS.get(kind, ())]
-        single = _strings(node, kinds, "'", _STRING)
+        told = KINDS if kinds is None else kinds
+        words = [dumps(word) for kind in sorted(told) for word in _WORDS.get(kind, ())]
+        single = _strings(node, told, "'", _STRING)
         return [self._json(node, root, kinds, where), *words, *single]
 
     def _gemma(
@@ -204,7 +211,7 @@ class _Arguments:
             plain = json_value({"type": ["number", "boolean", "null"]})
             text = f"{self._quote} {_TEXT} {self._quote}"
             self._rules.define("any", [text, plain, "any_object", "any_list"])
-            self._rules.define("any_pair", ['/[A-Za-z_][A-Za-z0-9_]*/ ":" any'])
+            self._rules.define("any_pair", [f'/{self._name}/ ":" any'])
             self._rules.define("any_object", ['"{" (any_pair ("," any_pair)*)? "}"'])
             self._rules.define("any_list", ['"[" (any ("," any)*)? "]"'])
         return "any"

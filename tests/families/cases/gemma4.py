@@ -41,6 +41,10 @@ CASES = {
         wrapped("call:a{x:1}call:b{}"), calls=[("a", {"x": 1}), ("b", {})]
     ),
     "parentheses": Said(wrapped(f"call:run_cmd(cmd:{Q}ls{Q})"), calls=[LS]),
+    "names of several words": Said(
+        wrapped("call:run_cmd{cmd:1,o:{max width:1,f(x):[2],-n:null}}"),
+        calls=[("run_cmd", {"cmd": "1", "o": {"max width": 1, "f(x)": [2], "-n": None}})],
+    ),
     "keywords in parentheses": Said(wrapped(f"call:run_cmd(cmd={Q}ls{Q})"), calls=[LS]),
     "the first quote forgotten": Said(
         wrapped(f"call:find_text{{needle:Paris, or so{Q},depth:5}}"),
