@@ -260,7 +260,8 @@ class Connection(APIHandler):  # type: ignore[misc]
         """Answer a request that the base class can't read, in the same envelope."""
         status = HTTPStatus(code)
         error = BadRequest(message or explain or f"{status.phrase}: {status.description}.")
-        error.status = code
+        # A version or method that there is not is the client's fault, not the server's.
+        error.status = code if code < 500 else HTTPStatus.BAD_REQUEST
         self.close_connection = self._body_waits = True
         self._send_error(error)
 

@@ -106,9 +106,7 @@ def _judged(sock: socket.socket, hostile: Hostile) -> tuple[str, str]:
     response.begin()
     body = response.read()
     status, text = str(response.status), body.decode("utf-8", "replace")
-    if response.status >= 500 and response.status not in (501, 503, 505):
-        return status, f"status {status}: {text[:300]}"
-    if response.status in (501, 505) and hostile.whole:
+    if response.status >= 500 and response.status != 503:
         return status, f"status {status}: {text[:300]}"
     kind = response.headers.get("Content-Type", "")
     if kind.startswith("text/event-stream"):

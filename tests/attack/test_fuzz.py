@@ -13,8 +13,9 @@ import pytest
 
 from mlx_tools_server.openapi import description
 
+from ..http.voices import VOICES, Speaker
 from .bodies import PATHS, good_body, places
-from .fuzz import fuzz, server, wrong
+from .fuzz import check_good, fuzz, server, wrong
 from .hostile import Hostile, attack, smaller
 
 pytestmark = pytest.mark.mlx
@@ -27,6 +28,19 @@ def test_some() -> None:
 
     assert not seen.wrongs, seen.told()
     assert seen.statuses.total() == 150
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VOICES)
+def test_family(name: str) -> None:
+    """Whatever the model's family is, hostile requests leave it as it was."""
+    speaker = Speaker(name)
+    with server(speaker) as live:
+        seen = fuzz(live, 3, range(100), speaker)
+        problems = [check_good(live.url, Random(f"{name}:{i}"), speaker) for i in range(5)]
+
+    assert not seen.wrongs, seen.told()
+    assert not any(problems), problems
 
 
 @pytest.mark.slow

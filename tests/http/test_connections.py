@@ -131,7 +131,7 @@ STRANGE = {
     "many headers": (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n", b"431"),
     "one word": (b"GET\r\n\r\n", b"400"),
     "another protocol": (b"SSH-2.0-OpenSSH_9.6\r\n", b"400"),
-    "a version to come": (b"GET /health HTTP/3.0\r\nHost: x\r\n\r\n", b"505"),
+    "a version to come": (b"GET /health HTTP/3.0\r\nHost: x\r\n\r\n", b"400"),
     "a version long gone": (b"GET /health HTTP/0.9\r\nHost: 127.0.0.1\r\n\r\n", b"400"),
     "two hosts": (b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil\r\n\r\n", b"400"),
     "a header without a colon": (b"GET /health HTTP/1.1\r\nX\r\nHost: evil\r\n\r\n", b"400"),
