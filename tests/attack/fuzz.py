@@ -148,6 +148,8 @@ def check_good(url: str, rng: Random, speaker: Speaker | None = None) -> str:
     with httpx.Client(base_url=url, timeout=LIMIT) as client:
         for name, kind in asking.TALKS.items():
             wanted = asking.any_wanted(rng, calls=1 if kind.has_tools else 0)
+            if speaker is not None and not speaker.can_write([made for _, made in wanted.calls]):
+                continue
             try:
                 talk = kind(client, "Be brief.", rng)
                 script = ""

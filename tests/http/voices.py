@@ -8,6 +8,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -139,6 +140,18 @@ class Speaker:
     def thinks(self) -> bool:
         """Whether it has thoughts."""
         return bool(self.voice.thought[0])
+
+    def can_write(self, value: Any) -> bool:
+        """Return whether the family's form can hold the names within a value."""
+        form = self.family.shape.write.keywords.get("form")  # type: ignore[attr-defined]
+        if not isinstance(form, Form) or not form.notation.wordy:
+            return True
+        if isinstance(value, list):
+            return all(map(self.can_write, value))
+        if not isinstance(value, dict):
+            return True
+        named = all(re.fullmatch(form.notation.bare_name, name) for name in value)
+        return named and all(map(self.can_write, value.values()))
 
     def script(self, *calls: Call, text: str = "", quoted: str = "", thought: str = THOUGHT) -> str:
         """Return the script of a turn: a thought, a text, and calls; `quoted` is played as text."""
