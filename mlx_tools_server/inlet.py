@@ -68,10 +68,11 @@ class HeaderLines:
         line = self._stream.readline(limit)
         # The email parser would end the headers here, or begin another at a lone CR.
         if line.strip(b"\r\n") and line.endswith(b"\n") and not _HEADER.fullmatch(line):
-            shown = line[:40].rstrip().decode("latin-1")
+            # Its value may be a key.
+            shown = line.partition(b":")[0][:40].rstrip(b"\r\n").decode("latin-1")
             raise BadRequest(
-                f"The header line {shown!r} is malformed. Send a name, a "
-                "colon and a value in one line, without a space before the colon."
+                f"The header {shown!r} is malformed. Send a name, a colon and a value in one line, "
+                "without a space before the colon."
             )
         return line
 
