@@ -27,7 +27,10 @@ FAULTS = 100
 TEXT = "It is as it was."
 
 
-@pytest.mark.parametrize("hybrid", [False, True], ids=["plain", "hybrid"])
+@pytest.mark.parametrize(
+    "hybrid",
+    [pytest.param(False, marks=pytest.mark.slow, id="plain"), pytest.param(True, id="hybrid")],
+)
 def test_faults(tmp_path: Path, hybrid: bool) -> None:
     """Whatever happens to the files, two servers on one folder give every answer rightly."""
     rng = random.Random(2026)

@@ -294,7 +294,7 @@ def test_busy(dialect: str, narrow: Live) -> None:
     """A full server answers 503 at once and says when to come back; who is served goes on."""
     ask = DIALECTS[dialect]
     with ThreadPoolExecutor(2) as pool:
-        running = [pool.submit(ask, narrow, "word " * 40, stream=True) for _ in range(2)]
+        running = [pool.submit(ask, narrow, "word " * 20, stream=True) for _ in range(2)]
         until = time.monotonic() + 10
         while _requests(narrow) < 2 and time.monotonic() < until:
             time.sleep(0.02)
@@ -304,7 +304,7 @@ def test_busy(dialect: str, narrow: Live) -> None:
     assert isinstance(error, openai.APIStatusError | anthropic.APIStatusError)
     assert error.status_code == 503
     assert error.response.headers["retry-after"].isdecimal()
-    assert [answer.split() for answer in answers] == [["word"] * 40] * 2
+    assert [answer.split() for answer in answers] == [["word"] * 20] * 2
 
 
 @pytest.mark.parametrize("path", ["/v1/messages", "/anthropic/messages", "/messages?beta=true"])

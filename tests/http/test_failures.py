@@ -115,7 +115,7 @@ def test_silence_is_filled(slow: Live) -> None:
 def test_held_value_is_filled(slow: Live) -> None:
     """Comments come as well while the model writes a value that can't be passed on yet."""
     tags = tool("tag", values="array")
-    items = json.dumps([f"item {n}" for n in range(40)])
+    items = json.dumps([f"item {n}" for n in range(20)])
 
     heard = slow.stream(call("tag", values=items), tools=[tags])
 
