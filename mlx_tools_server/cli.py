@@ -32,6 +32,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """Write what was said; what can't be must not decide how the process ends."""
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except OSError:
+            # Python would try again at its end, and exit with a code of its own.
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  it stays open
 
 
 def _run(argv: list[str]) -> int:

@@ -214,8 +214,6 @@ def _say(text: str) -> None:
         print(text, flush=True)
     except OSError as error:
         log.warning("The banner can't be printed: %s", error.strerror)
-        # What was not written would fail again at the end.
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  it stays open
 
 
 def _banner(url: str, engine: Engine, config: ServerConfig, info: ModelInfo | None) -> str:

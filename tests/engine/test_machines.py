@@ -174,12 +174,11 @@ def test_two_machines(ring: Ring, tmp_path: Path) -> None:
     assert stopped["finish_reason"] == "stop"
     assert stopped["message"]["content"] == expected[0].partition(word)[0]
 
+    tokenizer = json.loads((tmp_path / "model" / "tokenizer.json").read_text("utf-8"))
+    endless = {str(token["id"]): -100 for token in tokenizer["added_tokens"]}
+    long = {"messages": [{"role": "user", "content": "long"}], "logit_bias": endless}
     with pytest.raises(httpx.TimeoutException):
-        ring.client.post(
-            "/v1/chat/completions",
-            json={"messages": [{"role": "user", "content": "long"}], "temperature": 1.0},
-            timeout=0.1,
-        )
+        ring.client.post("/v1/chat/completions", json=long, timeout=0.1)
     assert ring.ask(PROMPTS[0], max_tokens=12)["message"]["content"] == expected[0]
 
     ring.ranks[0].send_signal(signal.SIGTERM)
