@@ -138,7 +138,7 @@ class Life:
 @pytest.mark.parametrize(
     ("architecture", "steps"),
     [
-        ("qwen3_next", 9),
+        ("qwen3_next", 6),
         *(
             pytest.param(architecture, STEPS, marks=pytest.mark.slow)
             for architecture in ("qwen3", "qwen3_next", "gpt_oss")
