@@ -1,25 +1,19 @@
-"""What the parsers of calls share: tools, what a grammar takes over, and JSON in place of tags.
+"""What the parsers of calls share: tools, heads of calls, and what a grammar takes over.
 
 Rules of this file:
 - No form shows here.
-- Models write JSON where their own form has tags now and then: all of a call, or its arguments.
-  That is read when it is whole, as a fault; what can't be read is said.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ...events import ParsedEvent
-from ...schema import container
-from ..arguments import Arguments
 from ..parser import Begun, Parser
 from ..tape import Steps, Tape
 
-WORD_END = re.compile(r"[ \t\r\n<]")
 # The text of a call that has begun is asked for at every token; more of it comes in no token.
 MAX_BEGUN = 1 << 20
 # Repetitions of one marker that still count as one: more is not a slip of the pen but text.
@@ -53,6 +47,11 @@ class HeadReader:
     def begin(self, name_at: int, *, wrapped: bool = True) -> None:
         """Say that the call is certain whose name begins at this offset."""
         self.begun = self._from(name_at, wrapped=wrapped)
+
+    def json_at(self, offset: int) -> Steps[bool]:
+        """Return whether the brace at this offset opens a JSON object with a member."""
+        quote = yield from self._tape.space(offset + 1)
+        return bool((yield from self._tape.literal(quote, ('"', "'"))))
 
     def _from(self, name_at: int, *, wrapped: bool) -> Begun:
         return Begun(self._tape.peek(name_at, MAX_BEGUN), wrapped)
@@ -104,46 +103,3 @@ class CallParser(Parser):
         """Say that a grammar takes over the call that has begun."""
         self._taken_over = True
         self._rule.constrained = True
-
-    def _json_object(self, before: str, arguments: Arguments, junk: list[str]) -> Steps[None]:
-        """Read all arguments as one JSON object; what is none is junk, with what stood before."""
-        text = ""
-        if (yield from self._tape.literal(0, ("{",))):
-            text = yield from self._tape.json()
-        values = container(text, ("object",), None)
-        if values is None:
-            junk.append(before + text)
-        else:
-            arguments.add_all(values)
-
-    def _stray(self, offset: int, arguments: Arguments, junk: list[str]) -> Steps[None]:
-        """Read what stands where an argument should: all of them as an object, or junk."""
-        tape = self._tape
-        self._mend()
-        space = tape.take(offset)
-        if not arguments.seen and (yield from tape.literal(0, ("{",))):
-            yield from self._json_object(space, arguments, junk)
-            return
-        junk.append(space + tape.take(1) + tape.take_until(WORD_END))
-        while tape.empty and not tape.ended:  # the word may go on
-            yield
-            junk.append(tape.take_until(WORD_END))
-
-    def _json_call(self, size: int) -> Steps[bool]:
-        """Read `{"name": …, "arguments": {…}}` behind a head; what is no such call is said."""
-        before = self._tape.take(size)
-        text = yield from self._tape.json()
-        value = container(text, ("object",), {})
-        name = value.get("name")
-        arguments = value.get("arguments", value.get("parameters", {}))
-        if isinstance(arguments, str):
-            arguments = container(arguments, ("object",), None)
-        if not isinstance(name, str) or not name or not isinstance(arguments, dict):
-            if not self._thought:
-                self._notice("text")
-            self._say(before + text)
-            return False
-        self._called = True
-        self._say_call(name, arguments)
-        self._mend()
-        return True

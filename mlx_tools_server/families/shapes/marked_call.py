@@ -20,21 +20,17 @@ from ...schema import Parameters
 from ..arguments import Arguments
 from ..parser import Thinking
 from ..tape import Steps
-from .calls import CallParser
-from .marked_head import Head, Heads
+from .marked_head import Heads, MarkedHead
 from .marked_value import Surroundings, Value
 from .marks import Found, Marks, read_tag, value_type
+from .tagged_call import TaggedCallParser
 
 # What a call may stand right behind, and no mention does.
 SENTENCE_ENDS = frozenset(".:!?)。：！？")
 
 
-class MarkedCallParser(CallParser):
-    """Reads marked calls; `tools` are the JSON Schemas of the parameters of those on offer.
-
-    A `constrained` answer follows a grammar as a whole: a call is all of it, or stands behind the
-    thought, and none stands in a thought or a text. Without tools, nothing is a call.
-    """
+class MarkedCallParser(TaggedCallParser[MarkedHead]):
+    """Reads marked calls; without tools, nothing is one."""
 
     def __init__(
         self,
@@ -74,41 +70,27 @@ class MarkedCallParser(CallParser):
             self._tape.take(len(marker))
             self._line_start = True
             return True
-        head, start = None, self._line_start
+        return (yield from super()._call(marker))
+
+    def _head(self, marker: str) -> Steps[MarkedHead | None]:
+        start = self._line_start
         certain = start or self._ends_a_sentence
         if not certain:
             certain = bool((yield from self._tape.literal(len(marker), ("\n", "\r\n"))))
-        if certain or not self._in_code_span:
-            head = yield from self._heads.read(marker, certain=certain, line_start=start)
-        self._heads.name_at = None
-        self._plain = False
-        if head is None:
-            self._taken_over = False
-            meant = self._line_start and not self._thought
-            if meant and (yield from self._heads.seems_meant(marker)):
-                self._notice("text")
-            return False
-        while head is not None:
-            section = head.section
-            if head.name:
-                yield from self._named_call(head)
-            elif not head.json:
-                self._tape.take(head.size)
-                self._space.clear()
-            elif not (yield from self._json_call(head.size)):
-                break
-            head = yield from self._behind_call(section=section)
-        self._line_start = True
-        return True
+        if not certain and self._in_code_span:
+            return None
+        return (yield from self._heads.read(marker, certain=certain, line_start=start))
+
+    def _seems_meant(self, marker: str) -> Steps[bool]:
+        return (yield from self._heads.seems_meant(marker))
 
     @property
     def _ends_a_sentence(self) -> bool:
         last = self._before[-1:]
         return last.isalnum() or last in SENTENCE_ENDS
 
-    def _behind_call(self, *, section: bool) -> Steps[Head | None]:
-        """Swallow closers, then return what opens the next call of the same section."""
-        section = yield from self._closers(section=section)
+    def _behind_call(self, *, wrapped: bool) -> Steps[MarkedHead | None]:
+        section = yield from self._closers(section=wrapped)
         if self.stopped or not section:
             return None
         head = yield from self._heads.next((yield from self._tape.space(0)))
@@ -120,21 +102,13 @@ class MarkedCallParser(CallParser):
 
     def _closers(self, *, section: bool) -> Steps[bool]:
         """Swallow closers; return whether the section is open still."""
-        tape, marks = self._tape, self._marks
-        thought = () if self._thinking is None else (self._thinking.close,)
-        closers = (*self._ends, marks.end_value, *thought)
+        marks, thought = self._marks, self._thought_closers
         while True:
             if self._first_call_only and self._called and not section:
                 self.stopped = True
                 return False
-            tape.starved = False
-            offset = yield from tape.space(0)
-            tag = yield from tape.literal(offset, closers)
-            if tag:
-                tape.take(offset + len(tag))
-            elif tape.starved and tape.cut:
-                tape.take_until(None)  # the beginning of a closer
-                section = False
+            tag, cut = yield from self._closer((*self._ends, marks.end_value, *thought))
+            section = section and not cut
             closes = section and tag in marks.section_closers
             # One closer is right, and that of a thought is no matter of the call.
             if tag and not closes and tag not in thought:
@@ -147,31 +121,13 @@ class MarkedCallParser(CallParser):
 
     # A call.
 
-    def _named_call(self, head: Head) -> Steps[None]:
-        self._tape.take(head.size)
-        self._rule.constrained = self._constrained or self._taken_over
-        self._called = True
-        self._open_call(head.name)
-        if not head.plain:
-            self._mend()
-        arguments = Arguments(self._pieces.append)
-        junk: list[str] = []
-        parameters = Parameters(self._tools.get(head.name, {}))
-        complete = yield from self._body(arguments, parameters, junk, head.key)
-        if complete:
-            arguments.close()
-        self._end(complete=complete)
-        self._heads.begun = None
-        self._taken_over = False
-        self._say("".join(junk))
-
     def _body(
-        self, arguments: Arguments, parameters: Parameters, junk: list[str], key: Found | None
+        self, head: MarkedHead, arguments: Arguments, parameters: Parameters, junk: list[str]
     ) -> Steps[bool]:
-        """Read arguments up to the end of the call; return whether the call is whole."""
         tape, marks = self._tape, self._marks
         tags = (marks.key.head, *self._ends, marks.end_value, *self._openers, marks.block[0])
         tags = tuple(tag for tag in tags if tag)
+        key = head.key
         while True:
             if key is not None and not (yield from self._value(key, arguments, parameters)):
                 return False
@@ -199,12 +155,9 @@ class MarkedCallParser(CallParser):
         ):
             self._mend()
             return True
-        if (yield from tape.at_end(offset)):
-            self._mend()  # one that was cut counts as such
-            return not tape.cut
-        if tape.starved and tape.cut:
-            tape.take_until(None)  # the beginning of a marker
-            return False
+        whole = yield from self._is_over(offset)
+        if whole is not None:
+            return whole
         if tag == marks.end_value:
             tape.take(offset + len(tag))
             self._mend()

@@ -19,25 +19,17 @@ from ...schema import Parameters
 from ..tape import Steps, Tape
 from .calls import MAX_REPEATED, HeadReader
 from .marks import Found, Marks, read_tag
+from .tagged_call import Head
 
 # A name that no tool on offer has.
 _WORD = re.compile(r"[^\s<>{}()\[\]\"'`,;]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """What opens a call: `size` characters up to its body; `section` says that one is around it.
+class MarkedHead(Head):
+    """What opens a call; `key` is the first argument's tag where that was read along."""
 
-    Without a name the body is a JSON object, or the section is empty. `key` is the first argument's
-    tag where that was read along. `plain` heads are written as they should be.
-    """
-
-    size: int
-    name: str = ""
-    section: bool = False
-    json: bool = False
     key: Found | None = None
-    plain: bool = False
 
 
 class Heads(HeadReader):
@@ -51,7 +43,7 @@ class Heads(HeadReader):
         tags = (marks.key.head, marks.end_call, *marks.section_closers, marks.block[0], "{")
         self._body = tuple(tag for tag in tags if tag)
 
-    def read(self, marker: str, *, certain: bool, line_start: bool) -> Steps[Head | None]:
+    def read(self, marker: str, *, certain: bool, line_start: bool) -> Steps[MarkedHead | None]:
         """Read the head that a marker in a text opens.
 
         `certain` says that it stands where no mention does.
@@ -66,7 +58,7 @@ class Heads(HeadReader):
             return None
         return (yield from self._named(0, bare=bare, certain=certain))
 
-    def next(self, offset: int) -> Steps[Head | None]:
+    def next(self, offset: int) -> Steps[MarkedHead | None]:
         """Read the head of the next call of a section."""
         head = self._marks.call.head
         tag = yield from self._tape.literal(offset, (head, "{"))
@@ -110,7 +102,7 @@ class Heads(HeadReader):
         found = yield from read_tag(tape, offset, marks.call, (), marks)
         return found is not None and found.name in self._tools
 
-    def _in_section(self, tag: str, *, certain: bool, line_start: bool) -> Steps[Head | None]:
+    def _in_section(self, tag: str, *, certain: bool, line_start: bool) -> Steps[MarkedHead | None]:
         marks, tape = self._marks, self._tape
         tags = (marks.call.head, *marks.section_openers, *marks.section_closers, "{")
         openers = offset = 0
@@ -121,7 +113,7 @@ class Heads(HeadReader):
         if tag == "{":
             return (yield from self._json(offset, section=True))
         if tag in marks.section_closers:
-            return Head(offset, section=True) if line_start else None
+            return MarkedHead(offset, wrapped=True) if line_start else None
         if tag != marks.call.head:
             return None
         plain = openers == 1
@@ -135,7 +127,7 @@ class Heads(HeadReader):
         bare: bool = False,
         certain: bool = True,
         plain: bool = True,
-    ) -> Steps[Head | None]:
+    ) -> Steps[MarkedHead | None]:
         """Read the tag of a call; a `bare` one lacks its section."""
         tape, tag = self._tape, self._marks.call
         before = yield from tape.literal(offset, (tag.before,))
@@ -150,13 +142,15 @@ class Heads(HeadReader):
             if not (yield from tape.literal(body, self._body)):
                 return None
         if before:
-            self._begin(offset + len(before), wrapped=not bare)
+            self.begin(offset + len(before), wrapped=not bare)
         plain = plain and found.plain and not bare
-        return Head(found.behind, found.name, section, plain=plain)
+        return MarkedHead(found.behind, found.name, section, plain=plain)
 
     # A name without quotes, whose end is told by what follows.
 
-    def _plain_name(self, offset: int, *, certain: bool, line_start: bool) -> Steps[Head | None]:
+    def _plain_name(
+        self, offset: int, *, certain: bool, line_start: bool
+    ) -> Steps[MarkedHead | None]:
         marks, tape = self._marks, self._tape
         opener = marks.call.head
         tag, openers, behind = opener, 0, 0
@@ -169,13 +163,15 @@ class Heads(HeadReader):
         if tag == "{":
             return (yield from self._json(offset))
         if tag == marks.end_call:
-            return Head(offset) if line_start else None
+            return MarkedHead(offset) if line_start else None
         head = None if tag else (yield from self._word(offset))
         if head is not None:
-            self._begin(behind, wrapped=True)
-        return head if head is None or openers == 1 else Head(head.size, head.name, key=head.key)
+            self.begin(behind, wrapped=True)
+        return (
+            head if head is None or openers == 1 else MarkedHead(head.size, head.name, key=head.key)
+        )
 
-    def _word(self, offset: int) -> Steps[Head | None]:
+    def _word(self, offset: int) -> Steps[MarkedHead | None]:
         marks, tape = self._marks, self._tape
         tape.starved = False
         raw, end, _ = yield from tape.name(offset)
@@ -198,14 +194,14 @@ class Heads(HeadReader):
             # One that was cut behind its name is a call; within it nobody knows.
             counts = tape.starved and body > end if tape.cut else over
         plain = name == text and tag in (marks.key.head, marks.end_call)
-        return Head(end, name, plain=plain) if counts else None
+        return MarkedHead(end, name, plain=plain) if counts else None
 
-    def _lost_key(self, text: str, behind: int) -> Head | None:
+    def _lost_key(self, text: str, behind: int) -> MarkedHead | None:
         """Tell a tool's name from the key behind it, whose opener is missing."""
         for name in sorted(self._tools, key=len, reverse=True):
             key = text.removeprefix(name).strip()
             if text.startswith(name) and key in Parameters(self._tools[name]).declared:
-                return Head(behind, name, key=Found(key, 0, plain=False))
+                return MarkedHead(behind, name, key=Found(key, 0, plain=False))
         return None
 
     def _key_or_call(self, offset: int) -> Steps[bool]:
@@ -216,10 +212,6 @@ class Heads(HeadReader):
             return True
         return bool((yield from self._tape.literal(behind, (self._marks.key.end,))))
 
-    def _json(self, offset: int, *, section: bool = False) -> Steps[Head | None]:
-        quote = yield from self._tape.space(offset + 1)
-        marked = yield from self._tape.literal(quote, ('"', "'"))
-        return Head(offset, section=section, json=True) if marked else None
-
-    def _begin(self, name_at: int, *, wrapped: bool) -> None:
-        self.begin(name_at, wrapped=wrapped)
+    def _json(self, offset: int, *, section: bool = False) -> Steps[MarkedHead | None]:
+        found = yield from self.json_at(offset)
+        return MarkedHead(offset, wrapped=section, json=True) if found else None

@@ -15,14 +15,13 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ...jsontext import dumps
 from ...schema import Parameters
 from ..arguments import Arguments
 from ..tape import Steps
-from .calls import MAX_REPEATED, CallParser
+from .calls import MAX_REPEATED
 from .tag_value import (
     CLOSE,
     END_FUNCTION,
@@ -34,6 +33,7 @@ from .tag_value import (
     is_plain,
     tag_name,
 )
+from .tagged_call import Head, TaggedCallParser
 
 # What may follow behind the name of a tool.
 BODY = (PARAMETER, END_PARAMETER, END_FUNCTION, CLOSE, FUNCTION, "{")
@@ -48,22 +48,7 @@ def write(name: str, arguments: Mapping[str, Any]) -> str:
     return "\n".join([*lines, END_FUNCTION, CLOSE])
 
 
-@dataclass(frozen=True, slots=True)
-class _Header:
-    """What opens a call: `size` characters up to its body; `wrapped` in `<tool_call>` or bare.
-
-    Without a name the body is a JSON object, or the wrapper is empty. `plain` ones are written as
-    they should be.
-    """
-
-    size: int
-    name: str = ""
-    wrapped: bool = True
-    json: bool = False
-    plain: bool = False
-
-
-class TagCallParser(CallParser):
+class TagCallParser(TaggedCallParser[Head]):
     """Reads tag calls."""
 
     @property
@@ -72,38 +57,18 @@ class TagCallParser(CallParser):
             return ()
         return (OPEN, FUNCTION)
 
-    def _call(self, marker: str) -> Steps[bool]:
-        if marker == OPEN:
-            newline = yield from self._tape.literal(len(OPEN), ("\n", "\r\n"))
-            mention = self._in_code_span and not newline
-            certain = self._line_start or bool(newline)
-            header = None if mention else (yield from self._wrapped_header(0, awaited=certain))
-        else:
-            header = yield from self._bare_header()
-        self._heads.name_at = None
-        self._plain = False
-        if header is None:
-            self._taken_over = False
-            if (yield from self._seems_meant(marker)):
-                self._notice("text")
-            return False
-        while header is not None:
-            wrapped = header.wrapped
-            if header.name:
-                self._tape.take(header.size)
-                yield from self._named_call(header.name, plain=header.plain)
-            elif not header.json:
-                self._tape.take(header.size)
-                self._space.clear()
-            elif not (yield from self._json_call(header.size)):
-                break
-            header = yield from self._behind_call(wrapped=wrapped)
-        self._line_start = True
-        return True
+    def _head(self, marker: str) -> Steps[Head | None]:
+        if marker != OPEN:
+            return (yield from self._bare_header())
+        newline = yield from self._tape.literal(len(OPEN), ("\n", "\r\n"))
+        if self._in_code_span and not newline:
+            return None
+        certain = self._line_start or bool(newline)
+        return (yield from self._wrapped_header(0, awaited=certain))
 
     # What opens a call.
 
-    def _wrapped_header(self, offset: int, *, awaited: bool = False) -> Steps[_Header | None]:
+    def _wrapped_header(self, offset: int, *, awaited: bool = False) -> Steps[Head | None]:
         """Look behind `<tool_call>`, which may be doubled, for what makes it a call.
 
         `awaited` says that nothing but a name is missing behind `<function=`.
@@ -115,9 +80,10 @@ class TagCallParser(CallParser):
             offset = yield from tape.space(offset + len(OPEN))
             tag = yield from tape.literal(offset, (FUNCTION, PARAMETER, CLOSE, OPEN, "{"))
         if tag == "{":
-            return (yield from self._json_header(offset))
+            found = yield from self._heads.json_at(offset)
+            return Head(offset, wrapped=True, json=True) if found else None
         if tag == CLOSE:
-            return _Header(offset) if self._line_start else None
+            return Head(offset, wrapped=True) if self._line_start else None
         if tag not in (FUNCTION, PARAMETER):
             return None
         plain = tag == FUNCTION and openers == 1
@@ -125,7 +91,7 @@ class TagCallParser(CallParser):
 
     def _wrapped_name(
         self, tag: str, offset: int, *, awaited: bool, plain: bool
-    ) -> Steps[_Header | None]:
+    ) -> Steps[Head | None]:
         """Read the name behind this tag, and look whether a call follows it."""
         if tag == FUNCTION and awaited:
             self._heads.name_at = offset
@@ -140,14 +106,9 @@ class TagCallParser(CallParser):
             body = yield from self._tape.space(found[1])
             if not (yield from self._tape.literal(body, BODY)):
                 return None
-        self._begin(offset, wrapped=True)
+        self._heads.begin(offset, wrapped=True)
         plain = plain and is_plain(self._tape, offset, found)
-        return _Header(found[1], found[0], plain=plain)
-
-    def _json_header(self, offset: int) -> Steps[_Header | None]:
-        quote = yield from self._tape.space(offset + 1)
-        marked = yield from self._tape.literal(quote, ('"', "'"))
-        return _Header(offset, json=True) if marked else None
+        return Head(found[1], found[0], wrapped=True, plain=plain)
 
     def _function_name(self, offset: int) -> Steps[tuple[str, int] | None]:
         """Read a tool's name; some models put a closer where its `>` should be."""
@@ -158,7 +119,7 @@ class TagCallParser(CallParser):
                 return raw.strip(), behind + len(tag)
         return (yield from tag_name(self._tape, offset, self._tools))
 
-    def _bare_header(self) -> Steps[_Header | None]:
+    def _bare_header(self) -> Steps[Head | None]:
         """Look for an offered tool's name at the start of a line, and for what a call holds."""
         if not self._line_start:
             return None
@@ -169,13 +130,10 @@ class TagCallParser(CallParser):
         body = yield from tape.space(found[1])
         if not (yield from tape.literal(body, (PARAMETER, END_FUNCTION))):
             return None
-        self._begin(len(FUNCTION), wrapped=False)
-        return _Header(found[1], found[0], wrapped=False)
+        self._heads.begin(len(FUNCTION), wrapped=False)
+        return Head(found[1], found[0])
 
     def _seems_meant(self, marker: str) -> Steps[bool]:
-        """Return whether the marker of what is no call begins a line as that of a call does."""
-        if self._thought or not self._line_start:
-            return False
         tape = self._tape
         if marker == FUNCTION:
             found = yield from tag_name(tape, len(FUNCTION), ())
@@ -188,8 +146,7 @@ class TagCallParser(CallParser):
         tag = yield from tape.literal(offset, (FUNCTION, PARAMETER, CLOSE, OPEN, "{"))
         return tag in (FUNCTION, PARAMETER, "{") if tag else bool(newline)
 
-    def _behind_call(self, *, wrapped: bool) -> Steps[_Header | None]:
-        """Swallow closers, then return what opens the next call of the same wrapper."""
+    def _behind_call(self, *, wrapped: bool) -> Steps[Head | None]:
         wrapped = yield from self._closers(wrapped=wrapped)
         if self.stopped:
             return None
@@ -199,30 +156,22 @@ class TagCallParser(CallParser):
         if not wrapped or not tag:
             return None
         if tag == "{":
-            return _Header(offset, json=True)
+            return Head(offset, wrapped=True, json=True)
         self._heads.name_at = name_at = offset + len(tag)
         found = yield from tag_name(tape, name_at, self._tools)
         self._heads.name_at = None
         if found is None:
             self._taken_over = False
             return None
-        self._begin(offset + len(tag), wrapped=True)
-        return _Header(found[1], found[0])
+        self._heads.begin(offset + len(tag), wrapped=True)
+        return Head(found[1], found[0], wrapped=True)
 
     def _closers(self, *, wrapped: bool) -> Steps[bool]:
         """Swallow closers; return whether the wrapper is open still."""
-        tape = self._tape
-        thought = () if self._thinking is None else (self._thinking.close,)
-        closers = (CLOSE, END_FUNCTION, END_PARAMETER, *thought)
+        thought = self._thought_closers
         while True:
-            tape.starved = False
-            offset = yield from tape.space(0)
-            tag = yield from tape.literal(offset, closers)
-            if tag:
-                tape.take(offset + len(tag))
-            elif tape.starved and tape.cut:
-                tape.take_until(None)  # the beginning of a closer
-                wrapped = False
+            tag, cut = yield from self._closer((CLOSE, END_FUNCTION, END_PARAMETER, *thought))
+            wrapped = wrapped and not cut
             # One closer is right, and that of a thought is no matter of the call.
             if tag not in (CLOSE if wrapped else "", *thought):
                 self._mend()
@@ -232,29 +181,11 @@ class TagCallParser(CallParser):
             if not tag or self.stopped:
                 return wrapped
 
-    def _begin(self, name_at: int, *, wrapped: bool) -> None:
-        self._heads.begin(name_at, wrapped=wrapped)
-
     # A call.
 
-    def _named_call(self, name: str, *, plain: bool) -> Steps[None]:
-        self._rule.constrained = self._constrained or self._taken_over
-        self._called = True
-        self._open_call(name)
-        if not plain:
-            self._mend()
-        arguments = Arguments(self._pieces.append)
-        junk: list[str] = []
-        complete = yield from self._body(arguments, Parameters(self._tools.get(name, {})), junk)
-        if complete:
-            arguments.close()
-        self._end(complete=complete)
-        self._heads.begun = None
-        self._taken_over = False
-        self._say("".join(junk))
-
-    def _body(self, arguments: Arguments, parameters: Parameters, junk: list[str]) -> Steps[bool]:
-        """Read parameters up to the end of the call; return whether the call is whole."""
+    def _body(
+        self, head: Head, arguments: Arguments, parameters: Parameters, junk: list[str]
+    ) -> Steps[bool]:
         tape = self._tape
         tags = (PARAMETER, END_FUNCTION, END_PARAMETER, CLOSE, OPEN, FUNCTION)
         while True:
@@ -278,12 +209,9 @@ class TagCallParser(CallParser):
             elif tag and (yield from self._ends_call(tag, offset)):
                 self._mend()
                 return True
-            if (yield from tape.at_end(offset)):
-                self._mend()  # one that was cut counts as such
-                return not tape.cut
-            if tape.starved and tape.cut:
-                tape.take_until(None)  # the beginning of a tag
-                return False
+            whole = yield from self._is_over(offset)
+            if whole is not None:
+                return whole
             yield from self._stray(offset, arguments, junk)
 
     def _value(
