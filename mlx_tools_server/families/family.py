@@ -6,18 +6,20 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
-from ..grammar.answers import AnswerGrammar, Thought
 from ..grammar.nodes import Engine
 from ..messages import ToolSpec
 from .parser import Parser, Thinking
 from .shapes import tag_call, tag_grammar
-from .shapes.call_grammar import CallGrammar
+from .shapes.call_grammar import CallGrammar, CallOptions
 from .shapes.tag_value import OPEN
 from .shapes.whole_call import ForeignFormat, WholeCallParser
+
+# Writes the grammars of calls of these tools.
+Grammar: TypeAlias = Callable[[Sequence[ToolSpec], Engine, CallOptions], CallGrammar | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Shape:
     name: str
     write: Callable[[str, Mapping[str, Any]], str]
     parser: Callable[..., Parser]
-    grammar: Callable[..., CallGrammar | None] | None = None
+    grammar: Grammar | None = None
     openers: tuple[str, ...] = ()
     framed: bool = False
 
@@ -101,32 +103,13 @@ class Family:
         return self.shape.parser(schemas, first_call_only=first_call_only, **base)
 
     def grammar(
-        self,
-        tools: Sequence[ToolSpec],
-        engine: Engine,
-        *,
-        thought: Thought | None = None,
-        name: str = "",
-        parallel: bool = True,
-        strict: Collection[str] = (),
-        answer: Mapping[str, Any] | None = None,
-        loose: bool = False,
-    ) -> CallGrammar | AnswerGrammar | None:
+        self, tools: Sequence[ToolSpec], engine: Engine, *, name: str = "", **options: Any
+    ) -> CallGrammar | None:
         """Return the grammars of calls of these tools; None if the family's form has none.
 
-        A form that tells of whole calls only has one of the whole answer. `name` is the only tool
-        that may be called, if there is one, and without `parallel` one call is all. Values of tools
-        in `strict` hold no tags of the form, so that nothing but whole calls of their schema can
-        come. `answer` is the schema of the JSON that may be said instead. A `loose` grammar ensures
-        names and types only: for schemas whose own can't be compiled.
+        `name` is the only tool that may be called, if there is one; `options` are `CallOptions`.
         """
-        options: dict[str, Any] = {
-            "thought": thought,
-            "name": name,
-            "parallel": parallel,
-            "answer": answer,
-            "loose": loose,
-        }
-        if self.marks and self.shape.grammar is not None:
-            return self.shape.grammar(tools, engine, strict=strict, **options)
-        return None
+        if not self.marks or self.shape.grammar is None:
+            return None
+        offered = [tool for tool in tools if name in ("", tool.name)]
+        return self.shape.grammar(offered, engine, CallOptions(**options))

@@ -8,10 +8,11 @@ Rules of this file:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...grammar.answers import Thought
 from ...grammar.lark import Note, Rules, literal
 from ...grammar.nodes import UNENSURED
 from ...grammar.values import RawValues
@@ -43,6 +44,23 @@ class CallGrammar:
     wrapped: str
     bare: str
     notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """What the grammars of calls are to allow.
+
+    Without `parallel` one call is all. Values of tools in `strict` hold no tags of the form, so
+    that nothing but whole calls of their schema can come. `answer` is the schema of the JSON that
+    may be said instead. `loose` ones ensure names and types only: for schemas whose own can't be
+    compiled.
+    """
+
+    thought: Thought | None = None
+    parallel: bool = True
+    strict: Collection[str] = ()
+    answer: Mapping[str, Any] | None = None
+    loose: bool = False
 
 
 def names_of(known: Parameters) -> list[str]:

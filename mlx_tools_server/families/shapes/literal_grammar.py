@@ -10,17 +10,17 @@ Rules of this file:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from ...grammar.answers import Thought, framed
+from ...grammar.answers import framed
 from ...grammar.lark import Note, Rules, literal
 from ...grammar.nodes import Engine, Patient, fitting, json_value
 from ...jsontext import dumps
 from ...messages import ToolSpec
 from ...schema import KINDS, Kinds, Parameters
-from .call_grammar import BITS, CallGrammar, names_of
+from .call_grammar import BITS, CallGrammar, CallOptions, names_of
 from .literal_form import Form
 
 # Python's words beside those of JSON, by type.
@@ -36,24 +36,13 @@ _UNENSURED = frozenset({"patternProperties", "minProperties", "maxProperties"})
 
 
 def calls(
-    tools: Sequence[ToolSpec],
-    engine: Engine,
-    *,
-    form: Form,
-    thought: Thought | None = None,
-    name: str = "",
-    parallel: bool = True,
-    strict: Collection[str] = (),
-    answer: Mapping[str, Any] | None = None,
-    loose: bool = False,
+    tools: Sequence[ToolSpec], engine: Engine, options: CallOptions, *, form: Form
 ) -> CallGrammar | None:
     """Return the grammars of calls of these tools; None if there is none to call.
 
-    `answer` is the schema of the JSON that may be said instead of calls. Each call is whole here,
-    so that tools in `strict` are as all others.
+    Each call is whole here, so that tools in `strict` are as all others.
     """
-    offered = [tool for tool in tools if name in ("", tool.name)]
-    if not offered:
+    if not tools:
         return None
     rules = Rules()
     controls = engine.controls
@@ -61,25 +50,29 @@ def calls(
     if quote and quote not in controls.ids:
         return None  # then nothing tells where a string ends
     name_of = form.notation.bare_name
-    writer = _Arguments(rules, Patient(engine, patience=not loose), controls.token(quote), name_of)
+    writer = _Arguments(
+        rules, Patient(engine, patience=not options.loose), controls.token(quote), name_of
+    )
     write = {"Python": writer.keywords, "Gemma": writer.members}.get(
         form.notation.name, writer.object
     )
     before, between, behind = map(controls.spelled, form.parts)
     functions = [
-        f"{literal(tool.name)} {between} {rules.name('arguments', write(tool))}" for tool in offered
+        f"{literal(tool.name)} {between} {rules.name('arguments', write(tool))}" for tool in tools
     ]
     rules.define("fn", [f"({' | '.join(functions)}) {behind}"])
     opener, closer = map(controls.spelled, form.section)
     again = controls.spelled(form.between)
-    if answer is not None and not form.opened:  # a bare call and JSON begin alike
+    if options.answer is not None and not form.opened:  # a bare call and JSON begin alike
         opener = f"{controls.spelled(form.openers[0])} {opener}"
     start = f"{opener} {before} fn"
-    if parallel:
+    if options.parallel:
         start += f" ({again} {before} fn)*"
-    if thought is not None:
+    if options.thought is not None:
         start = f"({again})? {start}"
-    start, more = framed(f"{start} {closer}", rules, writer.engine, thought=thought, answer=answer)
+    start, more = framed(
+        f"{start} {closer}", rules, writer.engine, thought=options.thought, answer=options.answer
+    )
     notes = tuple(dict.fromkeys([*writer.notes, *more]))
     whole, one = rules.text(start), rules.text("fn")
     return CallGrammar(whole=whole, wrapped=one, bare=one, notes=notes)

@@ -11,43 +11,30 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from ...grammar.answers import Thought, framed, thought_rule
+from ...grammar.answers import framed, thought_rule
 from ...grammar.lark import Rules, literal
 from ...grammar.nodes import Engine, Patient
 from ...messages import ToolSpec
 from ...schema import KINDS, Kinds
 from ..tape import MAX_NAME
-from .call_grammar import CallGrammar, TaggedCalls, Way
+from .call_grammar import CallGrammar, CallOptions, TaggedCalls, Way
 from .marked_text import MarkedValues
 from .marks import Marks, Tag
 
 
 def calls(
-    tools: Sequence[ToolSpec],
-    engine: Engine,
-    *,
-    marks: Marks,
-    thought: Thought | None = None,
-    name: str = "",
-    parallel: bool = True,
-    strict: Collection[str] = (),
-    answer: Mapping[str, Any] | None = None,
-    loose: bool = False,
+    tools: Sequence[ToolSpec], engine: Engine, options: CallOptions, *, marks: Marks
 ) -> CallGrammar | None:
-    """Return the grammars of calls of these tools; None if no tool has a name that can be written.
-
-    `answer` is the schema of the JSON that may be said instead of calls.
-    """
-    offered = [tool for tool in tools if name in ("", tool.name) and _Calls.can_stand(tool.name)]
+    """Return the grammars of calls of these tools; None if none has a name that can stand."""
+    offered = [tool for tool in tools if _Calls.can_stand(tool.name)]
     if not offered:
         return None
     rules = Rules()
-    patient = Patient(engine, patience=not loose)
+    patient = Patient(engine, patience=not options.loose)
     builder = _Calls(rules, patient, marks)
-    functions = [builder.function(tool, sealed=tool.name in strict) for tool in offered]
+    functions = [builder.function(tool, sealed=tool.name in options.strict) for tool in offered]
     rules.define("fn", functions)
     spelled = engine.controls.spelled
     call = f"{spelled(marks.call.before)} fn"
@@ -55,12 +42,12 @@ def calls(
     rules.define(
         "call", [f"{spelled(opener)} {again}" for opener in marks.section_openers] or [call]
     )
-    start, more = framed("call", rules, patient, thought=None, answer=answer)
+    start, more = framed("call", rules, patient, thought=None, answer=options.answer)
     start = " ".join([*builder.leads(), start])
-    if thought is not None:
-        start = f"{thought_rule(thought, rules, engine.controls)} {start}"
+    if options.thought is not None:
+        start = f"{thought_rule(options.thought, rules, engine.controls)} {start}"
     behind = [builder.next(closer) for closer in marks.section_closers] or ['""']
-    behind += [again] if parallel else []
+    behind += [again] if options.parallel else []
     end = builder.end()
     # What may stand before a name without quotes.
     begun = '"\\n"? fn' if marks.newline and not marks.call.attribute else "fn"

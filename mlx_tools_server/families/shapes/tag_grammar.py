@@ -11,17 +11,16 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from ...grammar.answers import Thought, framed
+from ...grammar.answers import framed
 from ...grammar.lark import Rules, literal
 from ...grammar.nodes import Engine, Patient
 from ...grammar.values import Framing, RawValues
 from ...messages import ToolSpec
 from ...schema import Kinds
 from ..tape import MAX_NAME
-from .call_grammar import CallGrammar, TaggedCalls
+from .call_grammar import CallGrammar, CallOptions, TaggedCalls
 from .tag_value import (
     BEHIND,
     CLOSE,
@@ -38,33 +37,20 @@ from .tag_value import (
 _FRAMING = Framing(END_PARAMETER, BEHIND, TAGS, CLOSE)
 
 
-def calls(
-    tools: Sequence[ToolSpec],
-    engine: Engine,
-    *,
-    thought: Thought | None = None,
-    name: str = "",
-    parallel: bool = True,
-    strict: Collection[str] = (),
-    answer: Mapping[str, Any] | None = None,
-    loose: bool = False,
-) -> CallGrammar | None:
-    """Return the grammars of calls of these tools; None if no tool has a name that can be written.
-
-    `answer` is the schema of the JSON that may be said instead of calls.
-    """
-    offered = [tool for tool in tools if name in ("", tool.name) and _Calls.can_stand(tool.name)]
+def calls(tools: Sequence[ToolSpec], engine: Engine, options: CallOptions) -> CallGrammar | None:
+    """Return the grammars of calls of these tools; None if none has a name that can stand."""
+    offered = [tool for tool in tools if _Calls.can_stand(tool.name)]
     if not offered:
         return None
     rules = Rules()
-    patient = Patient(engine, patience=not loose)
+    patient = Patient(engine, patience=not options.loose)
     builder = _Calls(rules, patient)
-    functions = [builder.function(tool, sealed=tool.name in strict) for tool in offered]
+    functions = [builder.function(tool, sealed=tool.name in options.strict) for tool in offered]
     rules.define("fn", functions)
     wrapper = [engine.controls.token(OPEN), literal(f"\n{FUNCTION}"), "fn"]
     rules.define("call", [" ".join(wrapper)])
-    start, more = framed("call", rules, patient, thought=thought, answer=answer)
-    again = '"" | "\\n" call' if parallel else '""'
+    start, more = framed("call", rules, patient, thought=options.thought, answer=options.answer)
+    again = '"" | "\\n" call' if options.parallel else '""'
     # Models spell it out now and then; which way they go is theirs.
     closer = f"({engine.controls.token(CLOSE)} | {literal(CLOSE)})"
 
