@@ -268,9 +268,9 @@ class _References:
         if named is not None:
             yield named
         elif isinstance(node.get("enum"), list):
-            yield frozenset(map(_kind_of, node["enum"])) or None
+            yield frozenset(map(kind_of, node["enum"])) or None
         elif "const" in node:
-            yield frozenset({_kind_of(node["const"])})
+            yield frozenset({kind_of(node["const"])})
         if isinstance(node.get("$ref"), str):
             yield self._referenced(node["$ref"], depth)
         for branch in _branches(node, "allOf"):
@@ -305,7 +305,8 @@ def _unsized(word: str) -> str:
     return _SIZED.sub(r"\1", word)
 
 
-def _kind_of(value: Any) -> str:
+def kind_of(value: object) -> str:
+    """Return the type that a schema has for a value."""
     match value:
         case None:
             return "null"

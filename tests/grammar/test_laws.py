@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlx_tools_server.events import Answer
 from mlx_tools_server.families.shapes.tag_call import write
 from mlx_tools_server.grammar.answers import json_answer
 from mlx_tools_server.messages import ToolSpec
@@ -111,6 +112,17 @@ OFFER = (
 )  # fmt: skip
 
 
+def check_valid(answer: Answer, tools: tuple[ToolSpec, ...], said: str) -> None:
+    """Check that an answer is made of calls that follow their tools' schemas."""
+    schemas = {spec.name: spec.parameters for spec in tools}
+    assert answer.calls, said
+    assert not answer.joined("text"), said
+    for part in answer.parts:
+        checker = jsonschema.FormatChecker()
+        validator = jsonschema.Draft202012Validator(schemas[part.name], format_checker=checker)
+        assert not list(validator.iter_errors(json.loads(part.text))), said
+
+
 def check_drawn(tools: tuple[ToolSpec, ...], seed: int, *, sealed: bool) -> bool:
     """Draw an answer and check it; return whether it came to its end."""
     strict = {spec.name for spec in tools} if sealed else set()
@@ -120,13 +132,7 @@ def check_drawn(tools: tuple[ToolSpec, ...], seed: int, *, sealed: bool) -> bool
     assert not (let_go and sealed)
     if not ended or let_go:
         return ended
-    schemas = {spec.name: spec.parameters for spec in tools}
-    assert answer.calls, said
-    assert not answer.joined("text"), said
-    for part in answer.parts:
-        checker = jsonschema.FormatChecker()
-        validator = jsonschema.Draft202012Validator(schemas[part.name], format_checker=checker)
-        assert not list(validator.iter_errors(json.loads(part.text))), said
+    check_valid(answer, tools, said)
     return True
 
 

@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +20,7 @@ from mlx_tools_server.messages import ToolSpec
 
 from ..families.marked import FAMILY, MARKED, Marked
 from ..families.reading import pieces, read
-from .test_laws import OFFER
+from .test_laws import OFFER, check_valid
 from .worlds import World, arguments, small, tool, world
 
 TEXT = {"type": "string"}
@@ -168,13 +167,7 @@ def check_drawn(marked: Marked, seed: int, *, sealed: bool, native_world: bool) 
     assert not (parser.let_go and sealed)
     if not ended or parser.let_go:
         return ended
-    schemas = {spec.name: spec.parameters for spec in OFFER}
-    assert answer.calls, said
-    assert not answer.joined("text"), said
-    for part in answer.parts:
-        checker = jsonschema.FormatChecker()
-        validator = jsonschema.Draft202012Validator(schemas[part.name], format_checker=checker)
-        assert not list(validator.iter_errors(json.loads(part.text))), said
+    check_valid(answer, OFFER, said)
     return True
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...jsontext import dumps
-from ...schema import KINDS, UNTYPED_STRING, Parameters, ValueType
+from ...schema import KINDS, UNTYPED_STRING, Parameters, ValueType, kind_of
 from ..tape import Steps, Tape
 
 # A name in quotes that lack their end, too.
@@ -124,19 +124,8 @@ def _extra(attribute: str, value: object) -> str:
 
 def json_kind(value: object) -> str:
     """Return the JSON type of a value; all numbers are one."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "boolean"
-        case int() | float():
-            return "number"
-        case str():
-            return "string"
-        case list():
-            return "array"
-        case _:
-            return "object"
+    kind = kind_of(value)
+    return "number" if kind == "integer" else kind
 
 
 def value_type(parameters: Parameters, name: str, said: str, attribute: str) -> ValueType:
